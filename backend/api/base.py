@@ -1,0 +1,422 @@
+"""What every endpoint shares: who may call, the clock, checked input, ETag and If-Match."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, ClassVar, cast
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session as SignInSession
+from django.core.cache import cache
+from django.db.models import CharField, UUIDField
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.cache import patch_cache_control
+from django.utils.crypto import constant_time_compare
+from django.utils.http import parse_etags, quote_etag
+from redis.exceptions import RedisError
+from rest_framework.authentication import BaseAuthentication, CSRFCheck
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from backend.api.fields import as_uuid
+from backend.api.parsing import StrictJSONParser
+from backend.audit.actions import note
+from backend.clinics.models import Patient, User
+from backend.clinics.sign_in import has_second_factor, is_to_slide
+from backend.problems import (
+    ConsentWithdrawn,
+    Forbidden,
+    MalformedRequest,
+    NotAcceptable,
+    NotFound,
+    PreconditionRequired,
+    Problem,
+    RateLimited,
+    SecondFactorRequired,
+    SessionEnded,
+    Unauthenticated,
+    VersionMismatch,
+)
+from backend.queries import Given, Written
+
+SIGN_IN = Written(lambda: SignInSession.objects.filter(session_key=Given("token", CharField())))
+PERSON = Written(
+    lambda: User.objects.select_related("clinic", "patient").filter(
+        pk=Given("id", UUIDField()), is_active=True
+    )
+)
+REFUSING = frozenset({"q=0", "q=0.0", "q=0.00", "q=0.000"})
+CLIENT = re.compile(
+    r"[^/]{1,60}/(?P<version>\d{1,6}(\.\d{1,6}){0,2})\S{0,40} \((?P<platform>\w{1,20})\b.*\)",
+    re.ASCII,
+)
+
+
+class ClientTooOld(Problem):
+    """This version of the app is no longer served. `params.minimum` is the oldest that is."""
+
+    code = "client-too-old"
+    status = 400
+    title = "This app is too old"
+    remedy = "Update the app. Keep unsent records; they are taken afterwards."
+
+
+class Role(StrEnum):
+    PATIENT = "patient"
+    PHYSIOTHERAPIST = "physiotherapist"
+    CLINIC_ADMIN = "clinic_admin"
+    ANYBODY = "anybody"  # also nobody signed in
+
+
+STAFF = frozenset({Role.PHYSIOTHERAPIST, Role.CLINIC_ADMIN})
+SIGNED_IN = STAFF | {Role.PATIENT}
+
+
+class CompactJSONRenderer(BaseRenderer):
+    """JSON without spaces. The answers are plain values already; nothing is looked up here."""
+
+    media_type = "application/json"
+    format = "json"
+    charset = None
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        return b"" if data is None else as_json(data)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """JSON already. What an answer holds many times is written once and put in as it is."""
+
+    json: str
+
+
+PLACE = '"\\u0000"'  # the text of one NUL, as JSON: the parser lets none in
+
+
+def as_json(data: object) -> bytes:
+    encoded: list[str] = []
+
+    def plain(value: object) -> str:
+        if isinstance(value, Encoded):
+            encoded.append(value.json)
+            return "\0"
+        return moment(value) if isinstance(value, datetime) else str(value)
+
+    text = json.dumps(
+        data, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=plain
+    )
+    if encoded:
+        first, *others = text.split(PLACE)
+        text = first + "".join(a + b for a, b in zip(encoded, others, strict=True))
+    return text.encode()
+
+
+def moment(value: datetime) -> str:
+    """An instant as we answer it: UTC, `Z`."""
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+class SpeaksJSON(DefaultContentNegotiation):
+    """JSON is what is spoken here, whatever else is asked for; problems are JSON, too."""
+
+    spoken = frozenset({"*/*", "application/*", "application/json", "application/problem+json"})
+
+    def select_renderer(
+        self,
+        request: Request,
+        renderers: Iterable[BaseRenderer],
+        format_suffix: str | None = None,
+    ) -> tuple[BaseRenderer, str]:
+        for wish in (request.headers.get("Accept") or "*/*").lower().split(","):
+            media_type, *said = (part.strip() for part in wish.split(";"))
+            if media_type in self.spoken and not REFUSING.intersection(said):
+                [renderer] = renderers
+                return renderer, renderer.media_type
+        raise NotAcceptable
+
+
+class SessionAuthentication(BaseAuthentication):
+    """The session of the sign-in, by `X-Session-Token` (apps) or cookie with CSRF (web pages).
+
+    Two queries: the session, and the account with its patient and clinic.
+    """
+
+    def authenticate(self, request: Request) -> tuple[User, SessionStore] | None:
+        token = request.headers.get("X-Session-Token")
+        by_cookie = token is None
+        if by_cookie:
+            token = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+        if not token:
+            return None
+        if not (8 <= len(token) <= 40 and token.isascii() and token.isalnum()):
+            raise Unauthenticated
+        now = timezone.now()
+        row = next(iter(SIGN_IN(token=token)), None)
+        if row is None or row.expire_date <= now:
+            if by_cookie:
+                return None
+            raise SessionEnded
+        session = SessionStore(token)
+        said: dict[str, Any] = session.decode(row.session_data)
+        person = _person_of(said)
+        if person is None:
+            raise SessionEnded if SESSION_KEY in said else Unauthenticated
+        if by_cookie:
+            _check_csrf(request)
+        if is_to_slide(row.expire_date, now):
+            if by_cookie:
+                request._request.session.modified = True  # saved by Django, and the cookie renewed
+            else:
+                lives = timedelta(seconds=settings.SESSION_COOKIE_AGE)
+                SignInSession.objects.filter(session_key=token).update(expire_date=now + lives)
+        session._session_cache = said  # type: ignore[attr-defined]
+        return person, session
+
+    def authenticate_header(self, request: Request) -> str:
+        return "X-Session-Token"
+
+
+def _person_of(said: Mapping[str, Any]) -> User | None:
+    """The account a session was made for, unless it was closed or its password changed since."""
+    if said.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
+        return None
+    who = said.get(SESSION_KEY)
+    if not isinstance(who, str):
+        return None
+    person = next(iter(PERSON(id=who)), None)
+    if person is None:
+        return None
+    if (patient := person.own_patient) is not None:
+        patient.clinic = person.clinic  # the database sees to it that they are the same
+    expected = said.get(HASH_SESSION_KEY, "")
+    return person if constant_time_compare(expected, person.get_session_auth_hash()) else None
+
+
+def _check_csrf(request: Request) -> None:
+    def answer(_: HttpRequest) -> HttpResponse:
+        return HttpResponse()
+
+    check = CSRFCheck(answer)
+    check.process_request(request._request)
+    if check.process_view(request._request, answer, (), {}):
+        raise Forbidden("CSRF check failed.")
+
+
+class Endpoint(APIView):
+    """One address. `roles` says who may call it; a view that says nothing admits nobody."""
+
+    roles: ClassVar[frozenset[Role]] = frozenset()
+    second_factor: ClassVar[bool] = True
+    needs_consent: ClassVar[bool] = True
+    authentication_classes = (SessionAuthentication,)
+    permission_classes = ()
+    parser_classes = (StrictJSONParser,)
+    renderer_classes = (CompactJSONRenderer,)
+    content_negotiation_class = SpeaksJSON
+    person: User
+
+    def initial(self, request: Request, *args: object, **kwargs: object) -> None:
+        super().initial(request, *args, **kwargs)
+        _ = self.now  # a wrong `Demo-Now` is refused before anything happens
+        if Role.ANYBODY not in self.roles:
+            _check_client(request.headers.get("Client", ""))
+            self.person = self._admitted(request)
+        _throttle(request, self)
+
+    def _admitted(self, request: Request) -> User:
+        person = request.user
+        if not isinstance(person, User):
+            raise Unauthenticated
+        if not self.roles.intersection(person.roles):
+            raise Forbidden
+        if person.works_in_clinic:
+            assert person.clinic is not None
+            if (
+                self.second_factor
+                and person.clinic.second_factor_required
+                and not has_second_factor(person, cast(SessionStore, request.auth))
+            ):
+                raise SecondFactorRequired
+        elif self.needs_consent and person.patient.consent_withdrawn_at:
+            raise ConsentWithdrawn
+        return person
+
+    def demand(self, role: Role) -> None:
+        """Narrow a method of a view whose other methods more people may use."""
+        if role not in self.person.roles:
+            raise Forbidden
+
+    @cached_property
+    def now(self) -> datetime:
+        """The edge of the service reads the clock here; demo mode lets a read set it."""
+        wish = self.request.headers.get("Demo-Now")
+        if wish is None:
+            return timezone.now()
+        if not settings.DEMO or self.request.method not in ("GET", "HEAD"):
+            raise MalformedRequest("Demo-Now is understood in demo mode only, for reads.")
+        try:
+            moment_wished = datetime.fromisoformat(wish)
+        except ValueError:
+            raise MalformedRequest("Demo-Now is not a moment with offset.") from None
+        if moment_wished.tzinfo is None or not 1970 < moment_wished.year < 2200:
+            raise MalformedRequest("Demo-Now is not a moment with offset.")
+        return moment_wished
+
+    def options(  # type: ignore[override]  # so is it in the framework
+        self, request: Request, *args: object, **kwargs: object
+    ) -> Response:
+        return Response(status=204)  # `Allow` says it all
+
+    def finalize_response(
+        self, request: Request, response: Response, *args: object, **kwargs: object
+    ) -> Response:
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        if not answer.has_header("Cache-Control"):
+            patch_cache_control(answer, private=True, no_cache=True)
+        answer.headers.setdefault("Vary", "X-Session-Token, Cookie, Accept-Language")
+        return answer
+
+
+class PatientEndpoint(Endpoint):
+    """For the app of a patient, about that patient."""
+
+    roles = frozenset({Role.PATIENT})
+
+    @property
+    def patient(self) -> Patient:
+        return self.person.patient
+
+
+class StaffEndpoint(Endpoint):
+    """For staff. Each call about a patient leaves one audit event, whatever came of it.
+
+    A view sets `self.about` as soon as it knows whose data it touches. One that lists patients
+    (`is_about_patients`) leaves its event without naming them.
+    """
+
+    roles = STAFF
+    is_about_patients: ClassVar[bool] = False
+    about: UUID | None = None
+    object_id: UUID | None = None
+
+    def finalize_response(
+        self, request: Request, response: Response, *args: object, **kwargs: object
+    ) -> Response:
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        person = getattr(self, "person", None)
+        if person is not None and (self.about is not None or self.is_about_patients):
+            note(
+                actor=person,
+                action=operation_of(self, request.method or ""),
+                patient_id=self.about,
+                object_id=self.object_id,
+                status=answer.status_code,
+                request_id=request_id_of(request._request),
+                now=timezone.now(),
+            )
+        return answer
+
+
+def operation_of(view: APIView, method: str) -> str:
+    """The operation id of a view's method, as the API description names it."""
+    named: str = getattr(getattr(view, method.lower(), None), "operation_id", method)
+    return named
+
+
+def request_id_of(request: HttpRequest) -> UUID:
+    return UUID(request.META["REQUEST_ID"])
+
+
+def path_id(text: str) -> UUID:
+    """An id out of the address. A malformed one is unknown like any other."""
+    try:
+        return as_uuid(text)
+    except ValueError:
+        raise NotFound from None
+
+
+def etag_of(*parts: object) -> str:
+    """A strong ETag for what these values determine."""
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()
+    return quote_etag(digest[:32])
+
+
+def is_current(request: Request, etag: str) -> bool:
+    """Whether the client already holds this version, so that 304 is the whole answer."""
+    wanted = parse_etags(request.headers.get("If-None-Match", ""))
+    return "*" in wanted or etag in [tag.removeprefix("W/") for tag in wanted]
+
+
+def unchanged(etag: str) -> Response:
+    return Response(status=304, headers={"ETag": etag})
+
+
+def tagged(request: Request, data: object, *parts: object, status: int = 200) -> Response:
+    """An answer with its ETag, or 304. Without `parts` the answer itself decides."""
+    etag = etag_of(*(parts or (as_json(data),)))
+    if status == 200 and request.method in ("GET", "HEAD") and is_current(request, etag):
+        return unchanged(etag)
+    return Response(data, status, headers={"ETag": etag})
+
+
+def match(request: Request, etag: str, *, required: bool) -> None:
+    """Honour `If-Match`: 412 when it names another version, 428 when it is needed and missing."""
+    sent = request.headers.get("If-Match")
+    if sent is None:
+        if required:
+            raise PreconditionRequired
+        return
+    wanted = parse_etags(sent)
+    if "*" not in wanted and etag not in wanted:
+        raise VersionMismatch(current_etag=etag)
+
+
+def _check_client(said: str) -> None:
+    """Refuse apps below `minimum_client`. What does not name its version is let through."""
+    named = CLIENT.fullmatch(said)
+    if named is None:
+        return
+    minimum = settings.MINIMUM_CLIENT.get(named["platform"].lower())
+    if minimum and _numbers(named["version"]) < _numbers(minimum):
+        raise ClientTooOld(params={"minimum": minimum})
+
+
+def _numbers(version: str) -> list[int]:
+    numbers = [int(part) for part in version.split(".")]
+    return numbers + [0] * (3 - len(numbers))
+
+
+def _throttle(request: Request, view: Endpoint) -> None:
+    """Uploads and reads per minute and session. A cache that is away lets everybody through."""
+    token = request.headers.get("X-Session-Token") or request.META.get("REMOTE_ADDR", "")
+    kind = "read" if request.method in ("GET", "HEAD", "OPTIONS") else "write"
+    limit = settings.READS_PER_MIN if kind == "read" else settings.UPLOADS_PER_MIN
+    window = int(timezone.now().timestamp()) // 60
+    who = hashlib.sha256(token.encode()).hexdigest()[:24]
+    key = f"rate:{kind}:{who}:{window}"
+    try:
+        cache.add(key, 0, timeout=90)
+        count = cache.incr(key)
+    except (OSError, ValueError, RedisError):
+        return
+    if count > limit:
+        raise RateLimited(retry_after_s=60 - int(timezone.now().timestamp()) % 60)

@@ -1,0 +1,1 @@
+"""The endpoints of physiotherapists, one module a topic."""

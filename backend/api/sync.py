@@ -1,0 +1,321 @@
+"""Offline sync: push up to 100 records with one result each, and the change feed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from backend.api.assignments_shown import assignment_shown
+from backend.api.base import PatientEndpoint, moment
+from backend.api.contract import operation, query
+from backend.api.errors import problem_of, shown
+from backend.api.exercises import exercise_shown
+from backend.api.fields import In, Instant, Many, Truth, Uid, Whole, Word
+from backend.api.paging import CursorInvalid, limit_of
+from backend.api.parsing import body_of
+from backend.api.records import (
+    MOST_REVISIONS,
+    EffectOut,
+    record_shown,
+    report_of,
+    result_shown,
+)
+from backend.care import feed, recording
+from backend.care.models import Assignment, Change, CheckIn, Revision, Session
+from backend.care.recording import Batch, Report, RevisionConflict, Upload
+from backend.care.selectors import today_of
+from backend.clinics.models import Patient
+from backend.problems import (
+    ConsentWithdrawn,
+    MalformedRequest,
+    PayloadTooLarge,
+    Problem,
+    Unavailable,
+    ValidationFailed,
+)
+from exercises.models import Exercise
+
+PAGE = 200
+ENOUGH_S = 8  # with one more wait for a busy database still inside the server's time limit
+
+_log = structlog.stdlib.get_logger("backend.sync")
+
+
+class PushItemIn(In):
+    """One record of a push. `data`, or `withdrawn`."""
+
+    lenient = True
+
+    type = Word([kind.value for kind in Revision.Kind])
+    id = Uid()
+    revision = Whole(1, MOST_REVISIONS)
+    data = serializers.DictField(required=False)  # type: ignore[assignment]
+    withdrawn = Truth(required=False)
+
+
+class Items(Many):
+    """Items are read one by one later, so that none stands in the way of another."""
+
+    def run_child_validation(self, data: list[Any]) -> list[Any]:
+        return data
+
+
+class PushIn(In):
+    """Up to 100 records, handled in order, each in its own transaction."""
+
+    lenient = True
+
+    device_id = Uid(required=False)
+    sent_at = Instant()
+    items = Items(PushItemIn(), settings.PUSH_ITEMS)
+
+
+class PushResultOut(serializers.Serializer[Any]):
+    index = serializers.IntegerField()
+    type = serializers.CharField(required=False)
+    id = serializers.CharField(required=False)
+    status = serializers.ChoiceField(
+        ["created", "updated", "unchanged", "superseded", "conflict", "rejected", "retry"]
+    )
+    revision = serializers.IntegerField(required=False)
+    derived = serializers.DictField(required=False)
+    warnings = serializers.ListField(child=serializers.CharField())
+    effects = EffectOut(many=True)
+    current = serializers.DictField(required=False)
+    problem = serializers.DictField(required=False)
+
+
+class PushAnswerOut(serializers.Serializer[Any]):
+    received_at = serializers.DateTimeField()
+    clock_skew_s = serializers.IntegerField()
+    results = PushResultOut(many=True)
+    changes_waiting = serializers.BooleanField()
+    warnings = serializers.ListField(child=serializers.CharField())
+
+
+class Push(PatientEndpoint):
+    @operation("sync_push", takes=PushIn, gives={200: PushAnswerOut}, tag="sync")
+    def post(self, request: Request) -> Response:
+        values, warnings = _push_of(body_of(request))
+        upload = Upload(self.now, values["sent_at"], values.get("device_id"))
+        before = self.patient.change_seq
+        batch = Batch(wanted=_ids_in(values["items"]))
+        enough = time.monotonic() + ENOUGH_S
+        results = [
+            self._taken(index, item, upload, batch, in_time=time.monotonic() < enough)
+            for index, item in enumerate(values["items"])
+        ]
+        stored = any(result["status"] in ("created", "updated") for result in results)
+        body = {
+            "received_at": moment(self.now),
+            "clock_skew_s": upload.skew_s,
+            "results": results,
+            "changes_waiting": stored or batch.change_seq > before,
+            "warnings": warnings,
+        }
+        return Response(body)
+
+    def _taken(
+        self, index: int, item: object, upload: Upload, batch: Batch, *, in_time: bool
+    ) -> dict[str, Any]:
+        """One result. Nothing that is wrong with one record reaches another."""
+        result: dict[str, Any] = {"index": index}
+        if isinstance(item, dict):
+            result |= {
+                name: item[name] for name in ("type", "id") if isinstance(item.get(name), str)
+            }
+        result |= {"warnings": [], "effects": []}
+        try:
+            if not in_time:
+                raise Unavailable
+            report = _report(item)
+            result["revision"] = report.revision
+            receipt = recording.put(patient=self.patient, report=report, upload=upload, batch=batch)
+        except ConsentWithdrawn:
+            raise  # no refusal of a record: the phone keeps its queue
+        except Exception as error:
+            if (problem := problem_of(error)).status < 500:
+                return result | {"status": "rejected", "problem": self._shown(problem)}
+            if not isinstance(error, Problem):
+                _log.error("push item failed", exc_info=error)
+            return result | {"status": "retry", "problem": self._shown(problem)}
+        result |= result_shown(receipt)
+        if receipt.status == "conflict":
+            result["problem"] = self._shown(RevisionConflict())
+        return result
+
+    def _shown(self, problem: Problem) -> dict[str, object]:
+        body = shown(problem, self.request._request)
+        del body["instance"]
+        return body
+
+
+def _push_of(sent: object) -> tuple[dict[str, Any], list[str]]:
+    """The frame of a push. What is wrong with the frame is no news about any record: 400."""
+    items = sent.get("items") if isinstance(sent, dict) else None
+    limit = settings.PUSH_ITEMS
+    if isinstance(items, list) and len(items) > limit:
+        raise PayloadTooLarge(f"At most {limit} records.", params={"limit": limit})
+    try:
+        return PushIn.checked_with_warnings(sent)
+    except ValidationFailed as refused:
+        raise MalformedRequest(refused.detail, errors=refused.errors) from None
+
+
+def _report(item: object) -> Report:
+    if not isinstance(item, dict):
+        raise ValidationFailed.at("#", "invalid-type", "Must be an object.")
+    values, warnings = PushItemIn.checked_with_warnings(item)
+    kind = Revision.Kind(values["type"])
+    if values.get("withdrawn"):
+        return Report(kind, values["id"], values["revision"], None, tuple(warnings))
+    if "data" not in values:
+        raise ValidationFailed.at("#/data", "required", "Either data or withdrawn.")
+    report = report_of(kind, values["id"], values["revision"], values["data"])
+    return Report(
+        kind, report.phone_id, report.revision, report.content, (*warnings, *report.warnings)
+    )
+
+
+def _ids_in(items: list[object]) -> set[tuple[Revision.Kind, UUID]]:
+    """The records a push speaks of, as far as they can be read before each is checked."""
+    found = set()
+    for item in items:
+        if isinstance(item, dict) and item.get("type") in Revision.Kind.values:
+            try:
+                found.add((Revision.Kind(item["type"]), UUID(item["id"])))
+            except (KeyError, ValueError, TypeError, AttributeError):
+                continue
+    return found
+
+
+# --- The feed ---------------------------------------------------------------------------------
+
+
+class ChangeOut(serializers.Serializer[Any]):
+    type = serializers.CharField()
+    id = serializers.UUIDField()
+    op = serializers.ChoiceField(["upsert", "delete", "refetch"])
+    version = serializers.IntegerField()
+    data = serializers.DictField(required=False)  # type: ignore[assignment]
+
+
+class ChangesOut(serializers.Serializer[Any]):
+    """Changes in commit order. Seeing an item twice is possible and harmless."""
+
+    items = ChangeOut(many=True)
+    cursor = serializers.CharField()
+    has_more = serializers.BooleanField()
+    reset = serializers.BooleanField()
+    server_time = serializers.DateTimeField()
+
+
+class Changes(PatientEndpoint):
+    @operation(
+        "sync_changes",
+        gives={200: ChangesOut},
+        params=[
+            query(
+                "cursor",
+                "Where the last page ended; none: a snapshot.",
+                {"type": "string", "maxLength": 200},
+            ),
+            query("limit", "1 to 200.", {"type": "integer", "minimum": 1, "maximum": 200}),
+        ],
+        refuses=[CursorInvalid, feed.CursorExpired],
+        tag="sync",
+    )  # fmt: skip
+    def get(self, request: Request) -> Response:
+        patient = self.patient
+        limit = limit_of(request, usual=PAGE)
+        sent = request.query_params.get("cursor")
+        cursor = feed.start_of(patient, now=self.now)
+        if sent is not None:
+            try:
+                cursor = feed.Cursor.decoded(sent, patient)
+            except ValueError:
+                raise CursorInvalid from None
+            feed.check_cursor(cursor, patient, now=self.now)
+        found, reached, more = feed.page_of(patient, cursor, limit=limit, now=self.now)
+        loaded = _loaded(self, found)
+        items = [_change(change, loaded, from_start=sent is None) for change in found]
+        return Response(
+            {
+                "items": [item for item in items if item is not None],
+                "cursor": reached.encoded(patient),
+                "has_more": more,
+                "reset": sent is None,
+                "server_time": moment(self.now),
+            }
+        )
+
+
+Loaded = Mapping[tuple[str, UUID], dict[str, object]]
+
+
+def _change(change: Change, loaded: Loaded, *, from_start: bool) -> dict[str, object] | None:
+    shown: dict[str, object] = {
+        "type": change.type,
+        "id": str(change.object_id),
+        "op": "refetch" if change.type == Change.Type.PLAN else "upsert",
+        "version": change.version,
+    }
+    if change.type == Change.Type.PLAN:
+        return shown
+    data = loaded.get((change.type, change.object_id))
+    if change.deleted or data is None:
+        return None if from_start else shown | {"op": "delete"}
+    return shown | {"data": data}
+
+
+def _loaded(view: PatientEndpoint, found: list[Change]) -> Loaded:
+    """What the page speaks of, one query a type."""
+    person, patient, now = view.person, view.patient, view.now
+    today = today_of(patient, now)
+    ids: dict[str, list[UUID]] = {}
+    for change in found:
+        if not change.deleted:
+            ids.setdefault(change.type, []).append(change.object_id)
+    loaded: dict[tuple[str, UUID], dict[str, object]] = {}
+
+    def load(kind: Change.Type, rows: Any, key: str, shown: Callable[[Any], Any]) -> None:
+        if kind in ids:
+            for row in rows.filter(**{f"{key}__in": ids[kind]}):
+                loaded[kind, getattr(row, key)] = shown(row)
+
+    load(
+        Change.Type.SESSION, Session.objects.visible_to(person).standing(), "phone_id", record_shown
+    )
+    load(
+        Change.Type.CHECK_IN,
+        CheckIn.objects.visible_to(person).standing(),
+        "phone_id",
+        record_shown,
+    )
+    load(
+        Change.Type.ASSIGNMENT,
+        Assignment.objects.visible_to(person).with_record(),
+        "pk",
+        lambda row: assignment_shown(row, today),
+    )
+    load(Change.Type.EXERCISE, Exercise.objects.visible_to(person), "pk", exercise_shown)
+    load(Change.Type.PATIENT, Patient.objects.visible_to(person), "pk", _patient_shown)
+    return loaded
+
+
+def _patient_shown(patient: Patient) -> dict[str, object]:
+    return {
+        "given_name": patient.given_name,
+        "family_name": patient.family_name,
+        "locale": patient.locale,
+        "timezone": patient.timezone,
+        "status": patient.status,
+    }

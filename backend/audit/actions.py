@@ -1,0 +1,45 @@
+"""Noting who did what. The only way an audit event is made."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from backend.audit.models import AuditEvent
+
+
+class Actor(Protocol):
+    """Whoever acts: an account of a clinic."""
+
+    @property
+    def pk(self) -> UUID: ...
+    @property
+    def clinic_id(self) -> UUID | None: ...
+    @property
+    def roles(self) -> list[str]: ...
+
+
+def note(
+    *,
+    actor: Actor,
+    action: str,
+    patient_id: UUID | None,
+    object_id: UUID | None,
+    status: int,
+    request_id: UUID,
+    now: datetime,
+) -> None:
+    """One event for one call, with its outcome read off the HTTP status."""
+    assert actor.clinic_id is not None
+    AuditEvent.objects.create(
+        at=now,
+        clinic_id=actor.clinic_id,
+        actor_id=actor.pk,
+        actor_role="+".join(actor.roles),
+        action=action,
+        patient_id=patient_id,
+        object_id=object_id,
+        outcome="ok" if status < 400 else "failed" if status >= 500 else "denied",
+        request_id=request_id,
+    )

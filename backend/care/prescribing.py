@@ -1,0 +1,552 @@
+"""What a physiotherapist prescribes: assign, pause, resume, end, and the gates before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID, uuid4, uuid5
+
+from django.db import IntegrityError, transaction
+
+from backend.care import feed
+from backend.care.flags import raise_flag
+from backend.care.models import (
+    Assessment,
+    Assignment,
+    AssignmentVersion,
+    Change,
+    Flag,
+    Pause,
+)
+from backend.care.selectors import Course, catalogue_of, today_of
+from backend.clinics.models import Episode, Patient, User
+from backend.problems import (
+    FieldError,
+    Problem,
+    StateConflict,
+    ValidationFailed,
+    VersionMismatch,
+)
+from exercises.models import Exercise
+from protocols.engine.definition import Dose, Protocol, Reps, Schedule, read
+from protocols.engine.plan import WEEK, Prescribed, Side, prescribe, sides_of
+from protocols.knowledge import rules
+from protocols.models import ProtocolVersion
+
+A_DAY = timedelta(days=1)
+EDUCATION = "education_self_care"  # shown and ticked off, never counted
+
+
+class AssignmentGateFailed(Problem):
+    """A gate before phase 1 (AG1 to AG7) does not pass. `gates` names each with what is missing."""
+
+    code = "assignment-gate-failed"
+    status = 422
+    title = "The plan may not start yet"
+    remedy = "Record what the failed gates ask for, then assign again."
+
+
+class OverlappingAssignment(StateConflict):
+    """The episode has an assignment that has not ended."""
+
+    code = "overlapping-assignment"
+    status = 409
+    title = "This episode has a plan already"
+    remedy = "End the running assignment first, or use another episode."
+
+
+class AssignmentEnded(StateConflict):
+    """The assignment has ended; it takes no more changes."""
+
+    code = "assignment-ended"
+    status = 409
+    title = "This plan has ended"
+    remedy = "Read it again; a new assignment can be made."
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One gate before phase 1, whether it passes, and why not."""
+
+    id: str
+    passed: bool
+    text: str
+    missing: str = ""
+
+    def as_json(self) -> dict[str, object]:
+        shown: dict[str, object] = {"id": self.id, "passed": self.passed, "text": self.text}
+        return shown | ({"missing": self.missing} if self.missing else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What to assign. `changes` are the operations of tailoring, in order."""
+
+    protocol_version: ProtocolVersion
+    episode: Episode
+    start_date: date
+    side: str = ""
+    start_phase_id: str = ""
+    parts_of_day: tuple[str, ...] = ()
+    training_days: tuple[int, ...] = ()
+    changes: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+
+
+def draft(*, patient: Patient, wish: Wish, by: User, now: datetime) -> Course:
+    """The course this wish would make, stored nowhere. Raises as `assign` does, gates aside."""
+    protocol = wish.protocol_version.definition
+    phase_id = wish.start_phase_id or protocol.phases[0].id
+    _check(patient, wish, protocol, phase_id, now)
+    assignment = Assignment(
+        id=uuid4(),
+        patient=patient,
+        episode=wish.episode,
+        protocol_version=wish.protocol_version,
+        side=wish.side or wish.episode.side,
+        start_date=wish.start_date,
+        start_phase_id=phase_id,
+        assigned_by=by,
+        created_at=now,
+        updated_at=now,
+    )
+    version = AssignmentVersion(
+        assignment=assignment,
+        number=1,
+        effective_date=wish.start_date,
+        parts_of_day=list(wish.parts_of_day),
+        training_days=list(wish.training_days),
+        prescriptions=[as_document(row) for row in _prescribed(assignment, protocol, wish)],
+        changes=list(wish.changes),
+        made_by=by,
+        made_at=now,
+    )
+    return Course(assignment, protocol, (version,), ())
+
+
+@transaction.atomic
+def assign(*, patient: Patient, wish: Wish, by: User, now: datetime) -> Assignment:
+    """Give a protocol version to a patient. The gates AG1 to AG7 are checked under the lock."""
+    patient = Patient.objects.select_for_update(of=("self",)).get(pk=patient.pk)
+    course = draft(patient=patient, wish=wish, by=by, now=now)
+    gates = gates_of(patient, wish.episode, course.protocol, start=wish.start_date, now=now)
+    if any(not gate.passed for gate in gates):
+        raise AssignmentGateFailed(gates=[gate.as_json() for gate in gates])
+    assignment, [version] = course.assignment, course.versions
+    try:
+        with transaction.atomic():
+            assignment.save(force_insert=True)
+    except IntegrityError:
+        raise OverlappingAssignment from None
+    version.save(force_insert=True)
+    if _needs_age_review(patient, wish.episode, now):
+        raise_flag(
+            patient=patient,
+            code="age-review",
+            level=Flag.Level.ROUTINE,
+            on=today_of(patient, now),
+            source=("assignment", assignment.pk),
+            now=now,
+        )
+    shown = catalogue_of(patient, {row["exercise"] for row in version.prescriptions}).values()
+    feed.touch_plan(
+        patient,
+        [_touched(assignment)] + [feed.Touched(Change.Type.EXERCISE, row.pk, 1) for row in shown],
+        now=now,
+    )
+    return assignment
+
+
+@transaction.atomic
+def pause(
+    *, assignment: Assignment, first: date, last: date | None, reason: str, by: User, now: datetime
+) -> Assignment:
+    """Excuse the days from `first` on, until `last` or until resumed."""
+    patient, assignment = _open(assignment)
+    if first < today_of(patient, now):
+        raise ValidationFailed.at("#/from", "invalid-value", "Days that are past cannot be paused.")
+    if last is not None and last < first:
+        raise ValidationFailed.at("#/until", "time-order", "Must not be before `from`.")
+    for row in assignment.pauses.all():
+        ends = row.until_on or date.max
+        if not row.is_void and row.from_on <= (last or date.max) and first <= ends:
+            raise StateConflict("These days are paused already.")
+    Pause.objects.create(
+        assignment=assignment,
+        from_on=first,
+        until_on=last,
+        reason=reason,
+        paused_by=by,
+        paused_at=now,
+    )
+    return _changed(patient, assignment, now)
+
+
+@transaction.atomic
+def resume(
+    *, assignment: Assignment, first: date, reason: str, by: User, now: datetime
+) -> Assignment:
+    """Go on from `first`: the pause that covers that day, or an open one, ends the day before."""
+    patient, assignment = _open(assignment)
+    if first < today_of(patient, now):
+        raise ValidationFailed.at(
+            "#/from", "invalid-value", "Days that are past stay as they were."
+        )
+    running = [row for row in assignment.pauses.all() if row.covers(first)]
+    if not running:
+        raise StateConflict("There is no pause on that day.")
+    for row in running:
+        row.until_on = first - A_DAY
+        row.resumed_by, row.resumed_at = by, now
+        row.save(update_fields=["until_on", "resumed_by", "resumed_at"])
+    return _changed(patient, assignment, now)
+
+
+@transaction.atomic
+def end(
+    *,
+    assignment: Assignment,
+    last: date,
+    kind: Assignment.EndKind,
+    reason: str,
+    by: User,
+    now: datetime,
+) -> Assignment:
+    """End an assignment; `last` is its last day."""
+    patient, assignment = _open(assignment)
+    if last < assignment.start_date - A_DAY:
+        raise ValidationFailed.at("#/from", "time-order", "Must not be before the start.")
+    if last > today_of(patient, now):
+        raise ValidationFailed.at("#/from", "invalid-value", "An assignment ends today or before.")
+    assignment.ended_on, assignment.end_kind = last, kind
+    assignment.end_reason, assignment.ended_by = reason, by
+    return _changed(patient, assignment, now)
+
+
+def _open(assignment: Assignment) -> tuple[Patient, Assignment]:
+    """The patient, locked, and the assignment under that lock: the version the caller saw."""
+    patient = Patient.objects.select_for_update(of=("self",)).get(pk=assignment.patient_id)
+    standing = Assignment.objects.with_record().get(pk=assignment.pk)
+    if standing.ended_on is not None:
+        raise AssignmentEnded
+    if standing.version != assignment.version:
+        raise VersionMismatch
+    return patient, standing
+
+
+def _changed(patient: Patient, assignment: Assignment, now: datetime) -> Assignment:
+    assignment.version += 1
+    assignment.updated_at = now
+    assignment.save()
+    feed.touch_plan(patient, [_touched(assignment)], now=now)
+    return Assignment.objects.with_record().get(pk=assignment.pk)
+
+
+def _touched(assignment: Assignment) -> feed.Touched:
+    return feed.Touched(Change.Type.ASSIGNMENT, assignment.pk, assignment.version)
+
+
+# --- What is prescribed -----------------------------------------------------------------------
+
+
+def _check(patient: Patient, wish: Wish, protocol: Protocol, phase_id: str, now: datetime) -> None:
+    if wish.episode.patient_id != patient.pk:
+        raise ValidationFailed.at("#/episode_id", "unknown-reference", "There is no such episode.")
+    if wish.episode.ended_on is not None:
+        raise StateConflict("The episode has ended.")
+    if all(phase.id != phase_id for phase in protocol.phases):
+        raise ValidationFailed.at("#/start_phase_id", "unknown-reference", "No such phase.")
+    if wish.start_date < today_of(patient, now):
+        raise ValidationFailed.at("#/start_date", "invalid-value", "A plan starts today or later.")
+
+
+def _prescribed(assignment: Assignment, protocol: Protocol, wish: Wish) -> list[Prescribed]:
+    named = [change.get("exercise", "") for change in wish.changes]
+    slugs = {row.exercise for phase in protocol.phases for row in phase.prescriptions}
+    catalogue = catalogue_of(assignment.patient, slugs | {slug for slug in named if slug})
+    switched_on = {c["key"] for c in wish.changes if c["op"] == "add" and "key" in c}
+    rows = prescribe(
+        protocol,
+        assignment_id=assignment.pk,
+        side=assignment.side,
+        catalogue={slug: (row.side, row.dose_unit) for slug, row in catalogue.items()},
+        switched_on=frozenset(switched_on),
+    )
+    return tailored(list(rows), wish.changes, protocol, assignment, catalogue)
+
+
+class Unfit(Exception):
+    """A change that cannot be made: where in it, and why."""
+
+    def __init__(self, at: str, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.at, self.code, self.detail = at, code, detail
+
+
+def tailored(
+    rows: list[Prescribed],
+    changes: Sequence[Mapping[str, Any]],
+    protocol: Protocol,
+    assignment: Assignment,
+    catalogue: Mapping[str, Exercise],
+) -> list[Prescribed]:
+    """The prescriptions with these changes made, in order. Every change that fits nothing is named.
+
+    Keys name a row of the protocol ("phase-2/sg-nordic"), `prescription_id` one of the assignment.
+    """
+    errors = []
+    for n, change in enumerate(changes):
+        try:
+            rows = _with(change, rows, protocol, assignment, catalogue)
+        except Unfit as unfit:
+            errors.append(FieldError(f"#/tailoring/{n}{unfit.at}", unfit.code, unfit.detail))
+    if errors:
+        raise ValidationFailed.of(errors)
+    return rows
+
+
+def _with(
+    change: Mapping[str, Any],
+    rows: list[Prescribed],
+    protocol: Protocol,
+    assignment: Assignment,
+    catalogue: Mapping[str, Exercise],
+) -> list[Prescribed]:
+    other = _exercise_of(change, catalogue)
+    if other is not None and change["op"] == "add" and "key" not in change:
+        return rows + _added(change, other, rows, protocol, assignment)
+    hit = [row for row in rows if _means(change, row)]
+    if not hit:
+        detail = "Nothing in this protocol has this key, or a gate keeps it away."
+        raise Unfit("", "unknown-reference", detail)
+    match change["op"]:
+        case "remove":
+            return [row for row in rows if row not in hit]
+        case "swap" if other is not None:
+            new = _swapped(change, other, hit[0], assignment)
+            place = rows.index(hit[0])
+            return rows[:place] + new + [row for row in rows[place:] if row not in hit]
+        case _:
+            return [_changed_row(row, change) if row in hit else row for row in rows]
+
+
+def _exercise_of(change: Mapping[str, Any], catalogue: Mapping[str, Exercise]) -> Exercise | None:
+    """The exercise that an "add" or "swap" brings in."""
+    slug = change.get("exercise")
+    if slug is None:
+        return None
+    found = catalogue.get(slug)
+    if found is None or found.retired_at is not None:
+        raise Unfit("/exercise", "unknown-reference", "There is no such exercise.")
+    if found.kind == "nerve_glide_tensioner":  # NO-7, N-TENS: never outside its gate
+        raise Unfit("/exercise", "invalid-value", "A gate keeps tensioners away.")
+    return found
+
+
+def _means(change: Mapping[str, Any], row: Prescribed) -> bool:
+    if "prescription_id" in change:
+        return bool(change["prescription_id"] == row.id)
+    return bool(change.get("key") == row.key)
+
+
+def _changed_row(row: Prescribed, change: Mapping[str, Any]) -> Prescribed:
+    match change["op"]:
+        case "set_dose":
+            return replace(row, dose=_dose(change, row.unit), stages=())
+        case "set_days":
+            return replace(row, schedule=read(Schedule, change["schedule"]), stages=())
+        case "set_limit":
+            return replace(row, pain_ceiling=change["during_max"])
+        case _:  # an "add" by key was switched on before
+            return row
+
+
+def _swapped(
+    change: Mapping[str, Any], other: Exercise, row: Prescribed, assignment: Assignment
+) -> list[Prescribed]:
+    """Another exercise in the place of a row, for the sides that it is meant for."""
+    return [
+        replace(
+            row,
+            id=str(uuid5(assignment.pk, f"{row.key}={other.slug}/{side}")),
+            exercise=other.slug,
+            side=side,
+            unit=other.dose_unit,
+            dose=_dose(change, other.dose_unit) if "dose" in change else usual_dose(other),
+            stages=(),
+            pain_ceiling=other.pain_ceiling,
+            counts=other.kind != EDUCATION,
+            note="",
+        )
+        for side in _sides_of(other, assignment)
+    ]
+
+
+def _added(
+    change: Mapping[str, Any],
+    other: Exercise,
+    rows: Sequence[Prescribed],
+    protocol: Protocol,
+    assignment: Assignment,
+) -> list[Prescribed]:
+    phase_id = change.get("phase_id", assignment.start_phase_id)
+    if all(phase.id != phase_id for phase in protocol.phases):
+        raise Unfit("/phase_id", "unknown-reference", "No such phase.")
+    key = f"{phase_id}/{other.slug}+"
+    if any(row.key == key for row in rows):
+        raise Unfit("/exercise", "duplicate", "Added to this phase before.")
+    return [
+        Prescribed(
+            id=str(uuid5(assignment.pk, f"{key}/{side}")),
+            version=1,
+            phase_id=phase_id,
+            key=key,
+            exercise=other.slug,
+            order=max((row.order for row in rows), default=0) + 1,
+            side=side,
+            unit=other.dose_unit,
+            dose=_dose(change, other.dose_unit) if "dose" in change else usual_dose(other),
+            schedule=(
+                read(Schedule, change["schedule"])
+                if "schedule" in change
+                else usual_schedule(other)
+            ),
+            pain_ceiling=other.pain_ceiling,
+            counts=other.kind != EDUCATION,
+        )
+        for side in _sides_of(other, assignment)
+    ]
+
+
+def _sides_of(exercise: Exercise, assignment: Assignment) -> tuple[Side, ...]:
+    sides = sides_of(exercise.side, assignment.side)
+    if not sides:
+        raise Unfit("/exercise", "invalid-value", "It is for a healthy side, and there is none.")
+    return sides
+
+
+def usual_dose(exercise: Exercise) -> Dose:
+    """The catalogue's own dose, where a protocol gives none."""
+    said = exercise.dose
+    reps = said.get("reps")
+    return Dose(
+        sets=said["sets"],
+        reps=Reps(reps, reps) if reps else None,
+        hold_s=said.get("hold_s"),
+        duration_s=said.get("duration_s"),
+        distance_m=said.get("distance_m"),
+        tempo=said.get("tempo"),
+        rest_s=said.get("rest_s"),
+    )
+
+
+def usual_schedule(exercise: Exercise) -> Schedule:
+    a_week, a_day = exercise.dose["days_per_week"], exercise.dose["per_day"]
+    if a_week == WEEK:
+        return Schedule("daily", sessions_per_day=a_day)
+    return Schedule("weekly", per_week=a_week, sessions_per_day=a_day)
+
+
+def _dose(change: Mapping[str, Any], unit: str) -> Dose:
+    """The dose that a change gives. One without an amount in the exercise's unit asks for nothing,
+    and nothing is easily done."""
+    dose = read(Dose, change["dose"])
+    if getattr(dose, unit) is None:
+        raise Unfit(f"/dose/{unit}", "required", "This exercise is counted in it.")
+    return dose
+
+
+def as_document(row: Prescribed) -> dict[str, Any]:
+    """A prescription as JSON, without what was not said; `definition.read` reads it back."""
+    return {name: _plain(value) for name, value in asdict(row).items() if value not in (None, ())}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items() if v not in (None, ())}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value
+
+
+# --- Gates AG1 to AG7 -------------------------------------------------------------------------
+
+
+def gates_of(
+    patient: Patient, episode: Episode, protocol: Protocol, *, start: date, now: datetime
+) -> tuple[Gate, ...]:
+    """Every gate before phase 1, by its id in the dossier (protocols.md section 1). Two queries."""
+    text = {gate.id: gate.text for gate in rules().assignment_gates}
+    recorded = list(Assessment.objects.filter(patient=patient, recorded_at__lte=now))
+    open_stops = list(
+        patient.flags.filter(
+            status__in=[Flag.Status.OPEN, Flag.Status.ACKNOWLEDGED],
+            level__in=[Flag.Level.EMERGENCY, Flag.Level.URGENT],
+        ).values_list("code", flat=True)
+    )
+    missing = {
+        "AG1": f"open: {', '.join(sorted(open_stops))}" if open_stops else "",
+        "AG2": _ag2(recorded, patient, start, now),
+        "AG6": _ag6(recorded, patient, episode, now),
+    }
+    for need in protocol.requires:
+        if not _is_recorded(need.fact, recorded, episode):
+            missing[need.gate] = f"not recorded: {need.fact}"
+    # AG7 lets the plan start; what it opens blocks progress until a clinician closes it.
+    return tuple(
+        Gate(gate_id, not missing.get(gate_id), text[gate_id], missing.get(gate_id, ""))
+        for gate_id in sorted(text)
+    )
+
+
+def _ag2(recorded: Sequence[Assessment], patient: Patient, start: date, now: datetime) -> str:
+    begins = max(now, datetime.combine(start, time.min, patient.zone)).astimezone(UTC)
+    within = timedelta(hours=rules()["red_flag_screen_within_h"].number)
+    screen = _latest("red_flag_screen_clear", recorded, since=begins - within)
+    if screen is None:
+        return "not answered within 24 h before the start: red_flag_screen_clear"
+    return "" if screen.value else "the screen was not clear"
+
+
+def _ag6(recorded: Sequence[Assessment], patient: Patient, episode: Episode, now: datetime) -> str:
+    young = age_of(patient, now) < rules()["imaging_under_age"].number
+    if not young or episode.body_region != "sit_bone":
+        return ""
+    decided = _is_recorded("imaging_decision_recorded", recorded, episode)
+    return "" if decided else "not recorded: imaging_decision_recorded"
+
+
+def _is_recorded(fact: str, recorded: Sequence[Assessment], episode: Episode) -> bool:
+    """A fact of this episode. A diagnosis on the episode itself is recorded by a clinician too."""
+    if fact in ("diagnosis_recorded", "grade_recorded") and episode.diagnosis_text:
+        return True
+    since = datetime.combine(episode.started_on - A_DAY, time.min, UTC)
+    latest = _latest(fact, recorded, since=since)
+    return latest is not None and latest.value >= 1
+
+
+def _latest(code: str, recorded: Sequence[Assessment], *, since: datetime) -> Assessment | None:
+    """The last word on a fact: what was recorded as yes can be taken back."""
+    rows = [a for a in recorded if a.code == code and a.measured_at >= since]
+    return max(rows, key=lambda a: (a.measured_at, a.recorded_at), default=None)
+
+
+def _needs_age_review(patient: Patient, episode: Episode, now: datetime) -> bool:
+    """AG7: new pain under 18 or over 50."""
+    age = age_of(patient, now)
+    known = rules()
+    outside = age < known["age_review_under"].number or age > known["age_review_over"].number
+    return episode.new_pain and outside
+
+
+def age_of(patient: Patient, now: datetime) -> int:
+    today, born = today_of(patient, now), patient.birth_date
+    return today.year - born.year - ((today.month, today.day) < (born.month, born.day))
+
+
+def assignment_of(person: User, assignment_id: UUID) -> Assignment | None:
+    return Assignment.objects.visible_to(person).with_record().filter(pk=assignment_id).first()

@@ -1,0 +1,325 @@
+"""Who: clinics, the people who work there, the people treated there."""
+
+from __future__ import annotations
+
+import zoneinfo
+from typing import Any, ClassVar, Self
+from uuid import uuid4
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Lower
+
+
+class Clinic(models.Model):
+    """The tenant."""
+
+    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    name = models.CharField(max_length=120)
+    timezone = models.CharField(max_length=64, default="UTC")
+    second_factor_required = models.BooleanField(default=True)
+    typing_delay_days = models.PositiveSmallIntegerField(default=7)
+    upload_delay_days = models.PositiveSmallIntegerField(default=90)
+    emergency_number = models.CharField(max_length=20, default="112")
+    urgent_contact = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class UserManager(BaseUserManager["User"]):
+    """Makes accounts. People are made by `clinics.actions`; this is for operators and tests."""
+
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
+        user = self.model(email=self.normalize_email(email).lower(), **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
+
+    def get_by_natural_key(self, username: str | None) -> User:
+        return self.get(email__iexact=username)
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """An account: a staff member, a patient who enrolled, or an operator (`is_staff`)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    email = models.EmailField(max_length=254)
+    given_name = models.CharField(max_length=80, blank=True)
+    family_name = models.CharField(max_length=80, blank=True)
+    clinic = models.ForeignKey(Clinic, models.PROTECT, null=True, blank=True, related_name="people")
+    is_physiotherapist = models.BooleanField(default=False)
+    is_clinic_admin = models.BooleanField(default=False)
+    can_publish = models.BooleanField(default=False)
+    locale = models.CharField(max_length=12, default="en")
+    timezone = models.CharField(max_length=64, default="UTC")
+    is_active = models.BooleanField(default=True)
+    is_staff = models.BooleanField(default=False)
+    date_joined = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(Lower("email"), name="one_account_an_email"),
+            models.CheckConstraint(
+                name="staff_work_in_a_clinic",
+                condition=Q(is_physiotherapist=False, is_clinic_admin=False)
+                | Q(clinic__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    @property
+    def display_name(self) -> str:
+        return f"{self.given_name} {self.family_name}".strip()
+
+    @property
+    def works_in_clinic(self) -> bool:
+        return self.is_physiotherapist or self.is_clinic_admin
+
+    @property
+    def own_patient(self) -> Patient | None:
+        """The patient this account belongs to; none for staff and operators."""
+        return None if self.works_in_clinic else getattr(self, "patient", None)
+
+    @property
+    def roles(self) -> list[str]:
+        roles = []
+        if self.is_physiotherapist:
+            roles.append("physiotherapist")
+        if self.is_clinic_admin:
+            roles.append("clinic_admin")
+        return roles or (["patient"] if self.own_patient else [])
+
+
+class PatientQuerySet(models.QuerySet["Patient"]):
+    def visible_to(self, person: User) -> Self:
+        """Staff see their clinic's patients, a patient himself, everybody else nobody."""
+        if person.clinic_id is None:
+            return self.none()
+        if person.works_in_clinic:
+            return self.filter(clinic_id=person.clinic_id)
+        return self.filter(clinic_id=person.clinic_id, user_id=person.pk)
+
+
+class Patient(models.Model):
+    """A person treated by a clinic, who may or may not have signed in yet.
+
+    This row is also the one lock of everything that happens to the patient: whoever writes a fact
+    takes it first, which puts the change feed in commit order and serialises two phones.
+    """
+
+    class Status(models.TextChoices):
+        INVITED = "invited"
+        ACTIVE = "active"
+        DISCHARGED = "discharged"
+        DEACTIVATED = "deactivated"
+
+    class Sex(models.TextChoices):
+        FEMALE = "female"
+        MALE = "male"
+        OTHER = "other"
+        UNSPECIFIED = "unspecified"
+
+    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    clinic = models.ForeignKey(Clinic, models.PROTECT, related_name="patients")
+    user = models.OneToOneField(User, models.PROTECT, null=True, related_name="patient")
+    physiotherapist = models.ForeignKey(User, models.PROTECT, null=True, related_name="caseload")
+    given_name = models.CharField(max_length=80)
+    family_name = models.CharField(max_length=80)
+    birth_date = models.DateField()
+    sex = models.CharField(max_length=12, choices=Sex, default=Sex.UNSPECIFIED)
+    email = models.EmailField(max_length=254, blank=True)
+    phone = models.CharField(max_length=40, blank=True)
+    locale = models.CharField(max_length=12, default="en")
+    timezone = models.CharField(max_length=64)
+    status = models.CharField(max_length=12, choices=Status, default=Status.INVITED)
+    consented_at = models.DateTimeField(null=True)
+    consent_withdrawn_at = models.DateTimeField(null=True)
+    last_received_at = models.DateTimeField(null=True)
+    version = models.PositiveIntegerField(default=1)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+
+    # The patient's change feed: `change_seq` is the newest entry, `plan_version` counts what alters
+    # the plan, `feed_epoch` moves when a backup is restored, so that old cursors are refused.
+    change_seq = models.PositiveBigIntegerField(default=0)
+    plan_version = models.PositiveIntegerField(default=0)
+    feed_epoch = models.PositiveIntegerField(default=1)
+    feed_pruned_to = models.PositiveBigIntegerField(default=0)
+
+    objects = PatientQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["clinic", "family_name", "given_name", "id"], name="patient_list")
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    @property
+    def zone(self) -> zoneinfo.ZoneInfo:
+        return zoneinfo.ZoneInfo(self.timezone)
+
+    @property
+    def display_name(self) -> str:
+        return f"{self.given_name} {self.family_name}".strip()
+
+
+class PatientIdentifier(models.Model):
+    """A number another system knows the patient by; unique within the clinic."""
+
+    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    clinic = models.ForeignKey(Clinic, models.PROTECT)
+    patient = models.ForeignKey(Patient, models.PROTECT, related_name="identifiers")
+    system = models.CharField(max_length=200)
+    value = models.CharField(max_length=100)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["clinic", "system", "value"], name="one_patient_an_identifier"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class EpisodeQuerySet(models.QuerySet["Episode"]):
+    def visible_to(self, person: User) -> Self:
+        return self.filter(patient__in=Patient.objects.visible_to(person))
+
+
+class Episode(models.Model):
+    """One course of care for one problem."""
+
+    class Side(models.TextChoices):
+        LEFT = "left"
+        RIGHT = "right"
+        BOTH = "both"
+        NONE = "none"
+
+    class EndReason(models.TextChoices):
+        COMPLETED = "completed"
+        TRANSFERRED = "transferred"
+        STOPPED = "stopped"
+        OTHER = "other"
+
+    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    patient = models.ForeignKey(Patient, models.PROTECT, related_name="episodes")
+    title = models.CharField(max_length=200)
+    body_region = models.CharField(max_length=60)
+    side = models.CharField(max_length=6, choices=Side)
+    onset_date = models.DateField(null=True)
+    new_pain = models.BooleanField(default=True)
+    diagnosis_system = models.CharField(max_length=200, blank=True)
+    diagnosis_code = models.CharField(max_length=40, blank=True)
+    diagnosis_text = models.CharField(max_length=400, blank=True)
+    started_on = models.DateField()
+    ended_on = models.DateField(null=True)
+    end_reason = models.CharField(max_length=12, choices=EndReason, blank=True)
+    recorded_by = models.ForeignKey(User, models.PROTECT, related_name="+")
+    version = models.PositiveIntegerField(default=1)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+
+    objects = EpisodeQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="episode_ends_after_it_starts",
+                condition=Q(ended_on=None) | Q(ended_on__gte=F("started_on")),
+            ),
+            models.CheckConstraint(
+                name="an_ended_episode_says_why",
+                condition=Q(ended_on=None, end_reason="")
+                | (Q(ended_on__isnull=False) & ~Q(end_reason="")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class Invitation(models.Model):
+    """A one-time code that lets a patient make an account.
+
+    The code is `locator-secret`: the locator finds the row, a wrong secret costs one of its tries.
+    The secret is not stored: it follows from the id and the key of the service.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    patient = models.ForeignKey(Patient, models.PROTECT, related_name="invitations")
+    locator = models.CharField(max_length=8, unique=True)
+    tries_left = models.PositiveSmallIntegerField(default=5)
+    created_by = models.ForeignKey(User, models.PROTECT, related_name="+")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["patient"],
+                condition=Q(used_at=None, ended_at=None),
+                name="one_open_invitation_a_patient",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class Device(models.Model):
+    """A patient's phone, as the app names it, and where push messages for it go."""
+
+    class Platform(models.TextChoices):
+        ANDROID = "android"
+        IOS = "ios"
+        WEB = "web"
+
+    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    patient = models.ForeignKey(Patient, models.PROTECT, related_name="devices")
+    device_id = models.UUIDField()
+    platform = models.CharField(max_length=8, choices=Platform)
+    push_token = models.CharField(max_length=4096, blank=True)
+    app_version = models.CharField(max_length=40)
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["patient", "device_id"], name="device_once_a_patient")
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class PasswordTries(models.Model):
+    """When passwords were lately tried for one account, or from one address, known by a hash.
+
+    A row and not the cache: processes without Redis share no cache, and a limit must not double.
+    """
+
+    key = models.CharField(primary_key=True, max_length=64)
+    at = models.JSONField(default=list)  # Unix times
+    last_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.key

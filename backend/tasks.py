@@ -1,0 +1,41 @@
+"""Every background task on one page. Arguments are ids, by keyword; the rows say what is due."""
+
+import time
+from pathlib import Path
+
+from django.conf import settings
+from django.core.management import call_command
+from django.utils import timezone
+
+from backend.api.idempotency import forget_old_keys
+from backend.celery import app
+from backend.clinics.actions import forget_old_tries
+from backend.health import checks
+
+HANDLED_MESSAGES_KEPT_S = 3600
+
+
+@app.task
+def heartbeat() -> None:
+    checks.beat(checks.WORKER, now=timezone.now())
+
+
+@app.task
+def keep_house() -> None:
+    """Throw away what nobody may use any more."""
+    call_command("clearsessions")
+    forget_old_tries(now=timezone.now())
+    forget_old_keys(now=timezone.now())
+    if not settings.REDIS_URL:
+        _forget_handled_messages()
+
+
+def _forget_handled_messages() -> None:
+    """The file broker keeps each message that it has handed over, for ever."""
+    folder = Path(settings.CELERY_BROKER_TRANSPORT_OPTIONS["processed_folder"])
+    for message in folder.glob("*.msg"):
+        if message.stat().st_mtime < time.time() - HANDLED_MESSAGES_KEPT_S:
+            message.unlink(missing_ok=True)
+
+
+SWEEPS = (heartbeat, keep_house)

@@ -1,0 +1,69 @@
+"""Every HTTP route on one page."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, URLResolver, include, path, re_path
+
+from backend.api import account, documents, errors, exercises, health, patient, sync
+from backend.api.physio import assessments, assignments, patients, protocols
+from backend.clinics.admin import site as operators
+
+API: list[URLPattern] = [
+    # Everybody
+    path("meta", account.Meta.as_view()),
+    path("enrolments/check", account.EnrolmentCheck.as_view()),
+    path("me", account.Me.as_view()),
+    # The app
+    path("me/plan", patient.Plan.as_view()),
+    path("me/assignments", patient.Assignments.as_view()),
+    path("me/sessions", patient.Sessions.as_view()),
+    path("me/sessions/<str:id>", patient.SessionOne.as_view()),
+    path("me/check-ins", patient.CheckIns.as_view()),
+    path("me/check-ins/<str:id>", patient.CheckInOne.as_view()),
+    path("me/sync/push", sync.Push.as_view()),
+    path("me/sync/changes", sync.Changes.as_view()),
+    path("me/devices/<str:id>", account.Device.as_view()),
+    # What can be prescribed
+    path("exercises", exercises.Exercises.as_view()),
+    path("exercises/<str:id>", exercises.ExerciseOne.as_view()),
+    path("protocols", protocols.Protocols.as_view()),
+    path("protocols/<str:id>", protocols.ProtocolOne.as_view()),
+    path("protocols/<str:id>/draft", protocols.Draft.as_view()),
+    path("protocols/<str:id>/check", protocols.Check.as_view()),
+    path("protocols/<str:id>/publish", protocols.Publish.as_view()),
+    # Physiotherapists
+    path("patients", patients.Patients.as_view()),
+    path("patients/<str:id>", patients.PatientOne.as_view()),
+    path("patients/<str:id>/invitations", patients.Invitations.as_view()),
+    path("patients/<str:id>/episodes", patients.Episodes.as_view()),
+    path("episodes/<str:id>", patients.EpisodeOne.as_view()),
+    path("patients/<str:id>/sessions", patients.Sessions.as_view()),
+    path("patients/<str:id>/check-ins", patients.CheckIns.as_view()),
+    path("patients/<str:id>/assessments", assessments.Assessments.as_view()),
+    path("patients/<str:id>/assignments", assignments.Assignments.as_view()),
+    path("patients/<str:id>/assignments/preview", assignments.Preview.as_view()),
+    path("assignments/<str:id>", assignments.AssignmentOne.as_view()),
+    path("assignments/<str:id>/pause", assignments.Pause.as_view()),
+    path("assignments/<str:id>/resume", assignments.Resume.as_view()),
+    path("assignments/<str:id>/end", assignments.End.as_view()),
+]
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("api/v1/", include(API)),
+    path("api/auth/", include("allauth.headless.urls")),
+    path("api/schema.json", documents.Schema.as_view()),
+    path("api/docs", documents.Docs.as_view()),
+    path("problems/<slug:code>", documents.problem_page),
+    path("invitations/<str:token>", patients.print_page),
+    path("accounts/", include("allauth.account.urls")),
+    path("accounts/2fa/", include("allauth.mfa.urls")),
+    path("admin/", operators.urls),
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
+    re_path("", errors.unknown_address),  # also in development: a problem, never a debug page
+]
+
+handler400 = errors.bad_request
+handler403 = errors.permission_denied
+handler404 = errors.not_found
+handler500 = errors.server_error

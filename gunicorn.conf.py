@@ -1,0 +1,21 @@
+"""How gunicorn serves: `gunicorn backend.wsgi` in this folder finds this file by itself."""
+
+import os
+
+import environ
+
+from backend.logs import logging_settings
+
+bind = f"{os.environ.get('BIND', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
+workers = int(os.environ.get("WEB_WORKERS", "2"))
+worker_class = "sync"
+preload_app = True  # a refusal to start is said once, and workers share what they load
+timeout = 30  # longer than SQLite waits for its lock and PostgreSQL lets a statement run
+graceful_timeout = 20
+max_requests = 10_000
+max_requests_jitter = 1_000
+keepalive = 5
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108 - a heartbeat file
+accesslog = None  # the line of each request comes from RequestIdMiddleware
+control_socket_disable = True
+logconfig_dict = logging_settings(for_people=environ.Env().bool("DEBUG", default=False))

@@ -1,0 +1,125 @@
+"""One lived date of a course, as reported, and its colour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+
+from protocols.engine.definition import Limits
+
+Numbers = Mapping[str, float]  # the parameters all protocols share, by id
+
+
+class Colour(StrEnum):
+    """The traffic light (protocols.md section 4)."""
+
+    STOP = "STOP"
+    SEVERE = "SEVERE"
+    RED = "RED"
+    AMBER = "AMBER"
+    GREEN = "GREEN"
+    NONE = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A flag that was reported, or raised by a rule: its code and level."""
+
+    code: str
+    level: str  # emergency, urgent, routine
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One assessed value; `record` names the fact it came from."""
+
+    metric: str
+    value: float
+    record: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Clearance:
+    """A clinician ends the standing stop; names the phase to resume in, or the same."""
+
+    phase_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A clinician's decision that puts the patient into a phase from this date on.
+
+    `ends` completes the course instead.
+    """
+
+    phase_id: str = ""
+    ends: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Day:
+    """What is known of one local date. Missing is None, never zero."""
+
+    on: date
+    planned: int | None = None  # sets before any half dose; None: the plan says
+    done: int = 0
+    before: int | None = None
+    during: int | None = None
+    next_morning: int | None = None
+    settle_min: int | None = None
+    spread: bool = False
+    pop_felt: bool = False
+    reported: tuple[Reported, ...] = ()
+    pain_otherwise: int | None = None  # highest pain of check-ins without a session
+    measured: tuple[Measured, ...] = ()
+    excused: bool = False
+    clearance: Clearance | None = None
+    approval: Approval | None = None
+    opened: tuple[str, ...] = ()  # review items a person or another rule opened
+    closed: tuple[str, ...] = ()  # review items a clinician closed
+
+    @property
+    def is_session(self) -> bool:
+        return self.done > 0
+
+    @property
+    def rise(self) -> int | None:
+        """delta: next morning minus before; unknown when either is."""
+        if self.next_morning is None or self.before is None:
+            return None
+        return self.next_morning - self.before
+
+    @property
+    def stop_signs(self) -> tuple[Reported, ...]:
+        return tuple(one for one in self.reported if one.level in ("emergency", "urgent"))
+
+
+def colour_of(day: Day, limits: Limits, numbers: Numbers) -> Colour:
+    """The first that fits wins, worst first (protocols.md section 4)."""
+    if day.stop_signs:
+        return Colour.STOP
+    if not day.is_session:
+        return Colour.NONE
+    during, rise = day.during or 0, day.rise
+    pains = [pain for pain in (day.before, day.during, day.next_morning) if pain is not None]
+    if day.pop_felt or any(pain >= limits.severe for pain in pains):
+        return Colour.SEVERE
+    settle = day.settle_min if limits.nerve and day.settle_min is not None else 0
+    if (
+        during >= limits.red
+        or (rise is not None and rise >= limits.red_rise)
+        or settle > numbers["settle_red_over_min"]
+        or (limits.nerve and day.spread)
+    ):
+        return Colour.RED
+    if (
+        during > limits.progress
+        or day.next_morning is None
+        or (rise is not None and rise > 0)
+        or settle >= numbers["settle_amber_from_min"]
+        or (limits.amber_next is not None and day.next_morning >= limits.amber_next)
+    ):
+        return Colour.AMBER
+    return Colour.GREEN

@@ -1,0 +1,282 @@
+"""What is due on a date: slots with stable ids, their doses, and how much of a dose was done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import StrEnum
+from typing import Literal
+from uuid import UUID, uuid5
+
+from protocols.engine.definition import Dose, Prescription, Protocol, Schedule, Stage
+
+Unit = Literal["reps", "hold_s", "duration_s", "distance_m"]
+
+WEEK = 7
+MOST_SLOTS_A_DAY = 6
+
+
+class Side(StrEnum):
+    """The side of a dose as the patient does it; never 'affected' or 'each'."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    BOTH = "both"
+    ALTERNATE = "alternate"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prescribed:
+    """A prescription as given to one patient: side resolved, tailored, with an id of its own."""
+
+    id: str
+    version: int
+    phase_id: str
+    key: str
+    exercise: str
+    order: int
+    side: str
+    unit: str
+    dose: Dose
+    schedule: Schedule
+    stages: tuple[Stage, ...] = ()
+    pain_ceiling: int
+    counts: bool
+    note: str = ""
+
+    def on_day(self, day_in_phase: int) -> tuple[Dose, Schedule]:
+        """Dose and schedule that hold on this day of the phase (from 1)."""
+        for stage in reversed(self.stages):
+            if day_in_phase >= stage.from_day:
+                return stage.dose, stage.schedule
+        return self.dose, self.schedule
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseSpan:
+    """The phase a date lies in, and the date its clock began."""
+
+    phase_id: str
+    started_on: date
+
+    def day_of(self, on: date) -> int:
+        return (on - self.started_on).days + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One exercise of a slot. `times` is above 1 for self-care that is shown once a day."""
+
+    prescribed: Prescribed
+    dose: Dose
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One session that the plan expects on one date."""
+
+    id: UUID
+    key: str
+    on: date
+    part_of_day: str
+    items: tuple[Item, ...]
+
+    @property
+    def counts(self) -> bool:
+        """Whether adherence expects it: self-care alone is shown, never counted."""
+        return any(item.prescribed.counts for item in self.items)
+
+
+def prescribe(
+    protocol: Protocol,
+    *,
+    assignment_id: UUID,
+    side: str,
+    catalogue: Mapping[str, tuple[str, str]],
+    switched_on: frozenset[str] = frozenset(),
+    left_out: frozenset[str] = frozenset(),
+) -> tuple[Prescribed, ...]:
+    """Every prescription of every phase for one patient.
+
+    `catalogue` gives side and dose unit of each exercise. Where the catalogue says "affected" and
+    both sides are, there is one prescription a side; "unaffected" has none then. Gated exercises
+    stay away until their gate passes (NO-7), also when switched on.
+    """
+    return tuple(
+        Prescribed(
+            id=str(uuid5(assignment_id, f"{row.key}/{resolved}")),
+            version=1,
+            phase_id=phase.id,
+            key=row.key,
+            exercise=row.exercise,
+            order=row.order,
+            side=resolved,
+            unit=catalogue[row.exercise][1],
+            dose=row.dose,
+            schedule=row.schedule,
+            stages=row.stages,
+            pain_ceiling=row.pain_ceiling,
+            counts=row.counts,
+            note=row.note,
+        )
+        for phase in protocol.phases
+        for row in phase.prescriptions
+        if _is_given(row, switched_on, left_out)
+        for resolved in sides_of(catalogue[row.exercise][0], side)
+    )
+
+
+def _is_given(row: Prescription, switched_on: frozenset[str], left_out: frozenset[str]) -> bool:
+    return (row.included or row.key in switched_on) and not row.gate and row.key not in left_out
+
+
+def sides_of(catalogue_side: str, affected: str) -> tuple[Side, ...]:
+    """The sides a catalogue entry means for a patient whose affected side is `affected`."""
+    one_sided = affected in (Side.LEFT, Side.RIGHT)
+    match catalogue_side:
+        case "affected" if affected == Side.BOTH:
+            return (Side.LEFT, Side.RIGHT)
+        case "affected" if one_sided:
+            return (Side(affected),)
+        case "unaffected" if one_sided:
+            return (Side.RIGHT if affected == Side.LEFT else Side.LEFT,)
+        case "unaffected" if affected == Side.BOTH:
+            return ()
+        case "alternating":
+            return (Side.ALTERNATE,)
+        case "each_side" | "bilateral":
+            return (Side.BOTH,)
+        case _:
+            return (Side.NONE,)
+
+
+def slots_on(
+    on: date,
+    *,
+    span: PhaseSpan,
+    prescriptions: Iterable[Prescribed],
+    assignment_id: UUID,
+    parts_of_day: Sequence[str] = (),
+    training_days: frozenset[int] = frozenset(),
+) -> tuple[Slot, ...]:
+    """The sessions of one date. The id depends on assignment, date and slot key alone.
+
+    A date has as many slots as its most frequent counted exercise asks for; what is done less often
+    is spread over them. `training_days` (0 = Monday) moves the days of what is done n times a week.
+    """
+    day = span.day_of(on)
+    rows = [row for row in prescriptions if row.phase_id == span.phase_id]
+    held = {row.id: row.on_day(day) for row in rows}
+    falls = {row.id: falls_on(held[row.id][1], on, span, training_days) for row in rows}
+    away = {row.exercise for row in rows if falls[row.id]}
+    due = [row for row in rows if falls[row.id] and held[row.id][1].not_on_days_of not in away]
+    if not due:
+        return ()
+    counted = [held[row.id][1].sessions_per_day for row in due if row.counts]
+    count = min(max(counted, default=1), MOST_SLOTS_A_DAY)
+    filled: list[list[Item]] = [[] for _ in range(count)]
+    for row in sorted(due, key=lambda row: (row.order, row.id)):
+        dose, schedule = held[row.id]
+        if row.counts:
+            for index in spread(min(schedule.sessions_per_day, count), count):
+                filled[index].append(Item(row, dose))
+        else:
+            filled[0].append(Item(row, dose, schedule.sessions_per_day))
+    parts = parts_for(count, parts_of_day)
+    return tuple(
+        Slot(slot_id(assignment_id, on, str(n + 1)), str(n + 1), on, parts[n], tuple(filled[n]))
+        for n in range(count)
+    )
+
+
+def slot_id(assignment_id: UUID, on: date, key: str) -> UUID:
+    return uuid5(assignment_id, f"{on.isoformat()}/{key}")
+
+
+def falls_on(
+    schedule: Schedule, on: date, span: PhaseSpan, training_days: frozenset[int] = frozenset()
+) -> bool:
+    """Whether something with this schedule is due on the date, seen from the start of the phase."""
+    day = span.day_of(on)
+    if day < schedule.from_day or (schedule.to_day is not None and day > schedule.to_day):
+        return False
+    since = day - schedule.from_day
+    match schedule.kind:
+        case "daily":
+            return True
+        case "once":
+            return since == 0
+        case "every_n_days":
+            return since % (schedule.every_n_days or 1) == 0
+        case "weekly":
+            times = schedule.per_week or WEEK
+            if training_days and times <= len(training_days):
+                chosen = sorted(training_days)
+                return on.weekday() in {chosen[n] for n in spread(times, len(chosen))}
+            return since % WEEK in {n * WEEK // times for n in range(times)}
+
+
+def spread(times: int, places: int) -> tuple[int, ...]:
+    """`times` indexes spread evenly over `places`: once in two falls on the later one."""
+    return tuple((2 * n + 1) * places // (2 * times) for n in range(times))
+
+
+def parts_for(count: int, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Parts of day of a date's slots, in order. The patient's own choice wins where it suffices."""
+    if len(wanted) >= count:
+        return tuple(wanted[:count])
+    usual = {1: ("any",), 2: ("morning", "evening"), 3: ("morning", "midday", "evening")}
+    return usual.get(count, ("any",) * count)
+
+
+def days_from(first: date, count: int) -> tuple[date, ...]:
+    return tuple(first + timedelta(days=n) for n in range(count))
+
+
+@dataclass(frozen=True, slots=True)
+class DoneSet:
+    """One set as reported. What was not said is None, never zero."""
+
+    reps: int | None = None
+    hold_s: float | None = None
+    duration_s: float | None = None
+    distance_m: float | None = None
+
+
+def prescribed_amount(dose: Dose, unit: str) -> float:
+    """The whole dose in its unit; a range of repetitions is met at its minimum."""
+    reps = sum(dose.reps_by_set) or dose.sets * (dose.reps.min if dose.reps else 1)
+    match unit:
+        case "hold_s":
+            return reps * (dose.hold_s or 0)
+        case "duration_s":
+            return reps * (dose.duration_s or 0)
+        case "distance_m":
+            return reps * (dose.distance_m or 0)
+        case _:
+            return reps
+
+
+def performed_amount(done: Iterable[DoneSet], dose: Dose, unit: str) -> float:
+    """What the sets add up to. Repetitions logged without seconds are taken at the planned hold."""
+    total = 0.0
+    for one in done:
+        match unit:
+            case "hold_s":
+                held = one.hold_s if one.hold_s is not None else (one.reps and dose.hold_s)
+                total += (1 if one.reps is None else one.reps) * (held or 0)
+            case "duration_s":
+                total += one.duration_s or 0
+            case "distance_m":
+                total += one.distance_m or 0
+            case _:
+                total += one.reps or 0
+    return total
+
+
+def ratio_of(performed: float, prescribed: float) -> float:
+    """Performed over prescribed, never above 1: doing more on one day makes up for no other."""
+    return 1.0 if prescribed <= 0 else min(1.0, performed / prescribed)

@@ -1,0 +1,6 @@
+"""The service as it is deployed, with the floors beside it."""
+
+from backend.settings import *
+
+ROOT_URLCONF = "tests.bench.floors"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # nobody signs in here

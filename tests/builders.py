@@ -1,0 +1,55 @@
+"""Engine inputs in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+from functools import cache
+from typing import Any
+
+from protocols import playing
+from protocols.engine.day import Day
+from protocols.engine.definition import Protocol
+from protocols.engine.progression import Course, Judged, Late, replay
+from protocols.knowledge import rules
+
+FIRST = date(2026, 3, 2)
+PLANNED = 10
+
+
+@cache
+def numbers() -> dict[str, float]:
+    return {parameter.id: parameter.number for parameter in rules().parameters}
+
+
+def protocol(slug: str = "hs-grade-1") -> Protocol:
+    return playing.protocol_named(slug)
+
+
+def day(number: int, **said: Any) -> Day:
+    """D`number`, done as planned and without complaint, unless said otherwise."""
+    usual = {"done": PLANNED, "before": 1, "during": 1, "next_morning": 1}
+    return Day(on=FIRST + timedelta(days=number - 1), **(usual | said))
+
+
+def missed(number: int, **said: Any) -> Day:
+    return Day(on=FIRST + timedelta(days=number - 1), **said)
+
+
+def course(slug: str = "hs-grade-1", *, planned: int = PLANNED, **said: Any) -> Course:
+    return Course(
+        protocol=protocol(slug),
+        numbers=numbers(),
+        first=FIRST,
+        planned=lambda phase_id, started_on, on: planned,
+        **({"baseline": 6} | said),
+    )
+
+
+def judged(days: Iterable[Day], slug: str = "hs-grade-1", **said: Any) -> tuple[Judged, ...]:
+    late: tuple[Late, ...] = said.pop("late", ())
+    return replay(course(slug, **said), days, late)
+
+
+def rules_of(days: Iterable[Day], slug: str = "hs-grade-1", **said: Any) -> list[str]:
+    return [one.rule for one in judged(days, slug, **said)]

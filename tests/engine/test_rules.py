@@ -1,0 +1,319 @@
+"""Table R, its effects, and what holds for everybody (protocols.md sections 5 to 7)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocols.engine.day import Approval, Clearance, Day, Measured, Reported
+from protocols.engine.progression import GATES, RULES, Late, Outcome, replay
+from tests.builders import FIRST, PLANNED, course, day, judged, missed, rules_of
+
+URGENT = (Reported("calf_swelling_dvt_suspected", "urgent"),)
+EMERGENCY = (Reported("ces_bladder", "emergency"),)
+PHASE_2 = Approval("phase-2")
+
+
+def planned(days: list[Day], **said: Any) -> list[int]:
+    return [one.planned for one in judged(days, **said)]
+
+
+def alerts(days: list[Day], **said: Any) -> list[str]:
+    return [f"{a.level}:{a.code}" for one in judged(days, **said) for a in one.alerts]
+
+
+def phases(days: list[Day], **said: Any) -> list[str]:
+    return [one.phase_id for one in judged(days, **said)]
+
+
+# --- R1 to R4: stops --------------------------------------------------------------------------
+
+
+def test_r1_r2_a_stop_stands_until_a_clinician_clears_it() -> None:
+    days = [day(1), day(2, reported=URGENT), missed(3), missed(4), day(5)]
+    assert rules_of(days) == ["R15", "R1", "R2", "R2", "R2"]
+    assert planned(days) == [10, 10, 0, 0, 0]
+
+
+def test_r2_sets_during_a_stop_are_kept_and_not_counted() -> None:
+    result = judged([day(1, reported=URGENT), day(2)])
+    assert (result[1].credit, result[1].colour.value) == (0, "-")
+    assert [a.code for a in result[1].alerts] == ["session-during-stop"]
+
+
+def test_r1_a_new_flag_during_a_stop_raises_its_own_alert() -> None:
+    days = [day(1, reported=URGENT), missed(2, reported=EMERGENCY), missed(3)]
+    assert rules_of(days) == ["R1", "R1", "R2"]
+    assert alerts(days) == ["urgent:calf_swelling_dvt_suspected", "emergency:ces_bladder"]
+    assert {one.code for one in judged(days)[-1].after.stop} == {
+        "calf_swelling_dvt_suspected",
+        "ces_bladder",
+    }
+
+
+def test_r3_clearance_resumes_on_the_next_date_at_half_dose_with_a_new_clock() -> None:
+    days = [
+        day(1), day(2, reported=URGENT), missed(3, clearance=Clearance()), day(4), day(5), day(6),
+    ]  # fmt: skip
+    assert rules_of(days) == ["R15", "R1", "R3", "R15", "R15", "R15"]
+    assert planned(days) == [10, 10, 0, 5, 5, 10]
+    assert judged(days)[3].after.started_on == FIRST + timedelta(days=3)
+
+
+def test_r3_the_clinician_may_name_another_phase() -> None:
+    days = [
+        day(1, approval=PHASE_2), day(2, reported=URGENT),
+        missed(3, clearance=Clearance("phase-1")), day(4),
+    ]  # fmt: skip
+    assert phases(days) == ["phase-2", "phase-2", "phase-2", "phase-1"]
+
+
+@pytest.mark.parametrize("said", [{"during": 8}, {"pop_felt": True}, {"next_morning": 9}])
+def test_r4_severe_stops(said: dict[str, int]) -> None:
+    days = [day(1, **said), missed(2)]
+    assert rules_of(days) == ["R4", "R2"]
+    assert alerts(days) == ["urgent:severe"]
+
+
+def test_r4_a_check_in_without_a_session_counts() -> None:
+    assert rules_of([missed(1, pain_otherwise=8)]) == ["R4"]
+    assert rules_of([missed(1, pain_otherwise=7)]) == ["R13"]
+
+
+# --- R5 to R7: red days -----------------------------------------------------------------------
+
+
+def test_r6_the_next_session_day_is_at_half_dose_rounded_up() -> None:
+    days = [day(1, during=6), day(2), day(3)]
+    assert rules_of(days)[0] == "R6"
+    assert planned(days, planned=9) == [9, 5, 9]
+
+
+def test_half_doses_are_used_up_by_session_days_not_by_dates() -> None:
+    days = [day(1, during=6), missed(2), missed(3), day(4), day(5)]
+    assert planned(days) == [10, 5, 5, 5, 10]
+
+
+def test_r5_the_second_red_in_seven_dates_steps_back_at_full_dose() -> None:
+    days = [
+        day(1, approval=PHASE_2, during=6),
+        *(day(n) for n in range(2, 7)),
+        day(7, during=6),
+        day(8),
+    ]
+    assert rules_of(days)[6] == "R5"
+    assert phases(days)[-2:] == ["phase-2", "phase-1"]
+    assert planned(days)[-1] == 10
+
+
+def test_r5_eight_dates_apart_is_not_a_repeat() -> None:
+    days = [day(1, during=6), *(day(n) for n in range(2, 8)), day(8, during=6)]
+    assert rules_of(days)[7] == "R6"
+
+
+def test_r5_in_phase_1_stays_there_at_half_dose_and_tells_the_clinician() -> None:
+    days = [day(1, during=6), day(2, during=6), day(3), day(4), day(5)]
+    assert rules_of(days)[1] == "R5"
+    assert planned(days) == [10, 5, 5, 5, 10]
+    assert alerts(days) == ["routine:regress-in-phase-1"]
+    assert judged(days)[2].after.started_on == FIRST + timedelta(days=2)
+
+
+def test_r5_counts_only_reds_after_the_last_step_back() -> None:
+    days = [day(1, approval=PHASE_2, during=6), day(2, during=6), day(3, during=6), day(4)]
+    assert rules_of(days) == ["R6", "R5", "R6", "R15"]
+
+
+def test_r7_a_red_soon_after_a_step_back_is_told() -> None:
+    days = [day(1, approval=PHASE_2, during=6), day(2, during=6), *(day(n) for n in range(3, 9)),
+            day(9, during=6)]  # fmt: skip
+    assert "routine:red-after-regress" in alerts(days)
+    assert "red-after-regress" in judged(days)[-1].after.reviews
+
+
+# --- R8 to R10: missed dates ------------------------------------------------------------------
+
+
+def gap(length: int) -> list[Day]:
+    return [day(1), *(missed(n) for n in range(2, 2 + length))]
+
+
+def test_r8_r9_r10_missed_in_a_row() -> None:
+    days = gap(14)
+    found = dict(zip(range(14), rules_of(days)[1:], strict=True))
+    assert {n + 1: rule for n, rule in found.items() if rule != "R13"} == {
+        3: "R8",
+        7: "R9",
+        14: "R10",
+    }
+    assert alerts(days) == ["patient:nudge-3", "routine:gap-7", "routine:regress-in-phase-1"]
+
+
+def test_rest_and_excused_dates_neither_count_nor_break_the_row() -> None:
+    days = [day(1), missed(2), missed(3, excused=True), missed(4, planned=0), missed(5), missed(6)]
+    assert rules_of(days) == ["R15", "R13", "R13", "R13", "R13", "R8"]
+
+
+def test_r9_back_after_a_gap_at_half_dose_with_a_new_clock() -> None:
+    days = [*gap(8), day(10), day(11), day(12)]
+    result = judged(days)
+    assert [one.planned for one in result[-3:]] == [5, 5, 10]
+    assert result[-3].after.started_on == FIRST + timedelta(days=9)
+    assert "gap-7" in result[-1].after.reviews
+
+
+# --- R11 and R12: four and six weeks ----------------------------------------------------------
+
+
+def with_worst(number: int, value: int) -> list[Day]:
+    """28 good days, the worst pain of the week told on D`number`."""
+    told = (Measured("nprs_worst", value),)
+    return [day(n, measured=told if n == number else ()) for n in range(1, 29)]
+
+
+@pytest.mark.parametrize(
+    ("baseline", "number", "value", "failed"),
+    [
+        pytest.param(6, 28, 4, False, id="down by two"),
+        pytest.param(6, 28, 5, True, id="down by one"),
+        pytest.param(3, 28, 2, False, id="down by a third"),
+        pytest.param(6, 21, 2, False, id="seven days old"),
+        pytest.param(6, 20, 2, True, id="eight days old"),
+        pytest.param(None, 28, 0, True, id="no baseline"),
+    ],
+)
+def test_r11_day_28(baseline: int | None, number: int, value: int, failed: bool) -> None:
+    days = with_worst(number, value)
+    result = judged(days, baseline=baseline)
+    assert ("review-4wk" in result[-1].after.reviews) is failed
+    assert (result[-1].rule == "R11") is failed
+
+
+def test_r11_inside_a_stop_waits_for_the_first_date_after_clearance() -> None:
+    days = [
+        *(day(n) for n in range(1, 27)), day(27, reported=URGENT), missed(28),
+        missed(29, clearance=Clearance()), day(30),
+    ]  # fmt: skip
+    assert rules_of(days)[-3:] == ["R2", "R3", "R11"]
+
+
+def test_r12_day_42() -> None:
+    days = with_worst(28, 2) + [day(n) for n in range(29, 43)]
+    assert rules_of(days)[-1] == "R12"
+
+
+# --- S-PRE ------------------------------------------------------------------------------------
+
+
+def test_s_pre_no_session_is_offered_and_the_date_is_excused() -> None:
+    days = [day(1), missed(2, before=6), missed(3, before=7), day(4)]
+    result = judged(days)
+    assert [(one.rule, one.planned, one.excused) for one in result[1:3]] == [("R13", 0, True)] * 2
+    assert alerts(days) == ["routine:high-pain-before"]
+    assert result[3].after.missed == 0
+
+
+# --- T8: late data ----------------------------------------------------------------------------
+
+
+def late(arrives: int, late_day: Day) -> tuple[Late, ...]:
+    return (Late(FIRST + timedelta(days=arrives - 1), late_day),)
+
+
+def test_t8_a_late_red_lightens_what_is_to_come_not_what_was_done() -> None:
+    days = [day(1), missed(2), day(3), day(4), day(5)]
+    result = judged(days, late=late(4, day(2, during=6)))
+    assert result[1].rule == "R6"
+    assert [one.planned for one in result] == [10, 10, 10, 5, 10]
+
+
+def test_t8_a_late_stop_sign_stops_on_arrival() -> None:
+    days = [day(1), missed(2), day(3), missed(4)]
+    result = judged(days, late=late(4, missed(2, reported=URGENT)))
+    assert [one.rule for one in result] == ["R15", "R1", "R15", "R2"]
+
+
+def test_t8_an_approved_step_is_not_undone_but_told() -> None:
+    clear = [Measured(name, value) for name, value in (
+        ("walk_pain", 0), ("jog_slow_pain", 0), ("sl_squat_pain", 0), ("iso90_pct", 60),
+        ("iso90_pain", 0), ("knee_ext_lag_deg", 0),
+    )]  # fmt: skip
+    days = [day(1), day(2), day(3, measured=tuple(clear)), day(4, approval=PHASE_2), day(5), day(6)]
+    assert judged(days)[2].outcome is Outcome.ADVANCE
+    result = judged(days, late=late(6, day(2, during=5)))
+    assert result[2].outcome is Outcome.HOLD
+    assert "late-data" in [alert.code for alert in result[-1].alerts]
+    assert result[-1].phase_id == "phase-2"
+
+
+# --- What holds for everybody -----------------------------------------------------------------
+
+PAIN = st.integers(0, 10)
+DAY: st.SearchStrategy[dict[str, object]] = st.builds(
+    dict,
+    done=st.sampled_from([0, 3, 5, 10]),
+    before=st.none() | PAIN,
+    during=st.none() | PAIN,
+    next_morning=st.none() | PAIN,
+    excused=st.booleans(),
+)
+HISTORY = st.lists(DAY, min_size=1, max_size=30)
+HARDER = (Outcome.ADVANCE, Outcome.DISCHARGE)
+
+
+def history(said: list[dict[str, object]]) -> list[Day]:
+    return [day(n, **one) for n, one in enumerate(said, start=1)]
+
+
+@given(said=HISTORY)
+@settings(max_examples=60, deadline=None)
+def test_a_replay_of_the_same_facts_is_the_same(said: list[dict[str, object]]) -> None:
+    assert judged(history(said)) == judged(history(said))
+
+
+@given(said=HISTORY, at=st.integers(0, 29), more=st.integers(1, 5))
+@settings(max_examples=150, deadline=None)
+def test_more_pain_never_makes_treatment_harder(
+    said: list[dict[str, object]], at: int, more: int
+) -> None:
+    calm = history(said)
+    at %= len(calm)
+    one = said[at]
+    worse = {
+        **one,
+        "during": min(10, (one["during"] or 0) + more),  # type: ignore[operator]
+    }
+    sore = history([*said[:at], worse, *said[at + 1 :]])
+    before, after = judged(calm), judged(sore)
+    assert not (after[at].outcome in HARDER and before[at].outcome not in HARDER)
+    assert after[at].after.half_left >= before[at].after.half_left or after[at].after.stop
+
+
+@given(said=HISTORY)
+@settings(max_examples=100, deadline=None)
+def test_nothing_gets_harder_without_a_person(said: list[dict[str, object]]) -> None:
+    numbers = [int(one.phase_id[-1]) for one in judged(history(said))]
+    assert all(later <= earlier for earlier, later in pairwise(numbers))
+
+
+@given(said=HISTORY)
+@settings(max_examples=100, deadline=None)
+def test_a_standing_stop_plans_nothing(said: list[dict[str, object]]) -> None:
+    for one in judged(history(said)):
+        assert not (one.rule == "R2" and (one.planned or one.credit))
+
+
+def test_rules_and_gates_carry_the_dossiers_ids_in_its_order() -> None:
+    assert [rule.__name__ for rule in RULES] == [f"r{n}" for n in range(1, 16) if n != 7]
+    assert [gate.__name__ for gate in GATES] == [f"gg{n}" for n in range(11)]
+
+
+def test_decisions_of_a_simulated_clinician_take_effect_the_next_morning() -> None:
+    result = replay(course(), [day(1), day(2)], decide=lambda one: PHASE_2)
+    assert [one.phase_id for one in result] == ["phase-1", "phase-2"]
+    assert result[1].planned == PLANNED
