@@ -11,10 +11,12 @@ from django.core.wsgi import get_wsgi_application
 from django.urls import resolve
 
 try:
-    application = get_wsgi_application()
+    django = get_wsgi_application()
 
+    from backend.api.parsing import with_length
     from backend.health.checks import refuse_a_bad_place
 
+    application = with_length(django)
     refuse_a_bad_place()
     resolve("/healthz")  # loads all routes: once for every worker, and a bad one stops here
 except ImproperlyConfigured as refusal:

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Literal, cast
+from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from exercises.loader import semver
 from exercises.reading import Finding, Text, pointer, read
-from protocols.engine.day import Approval, Clearance, Day, Measured, Reported
+from protocols.engine import dates
+from protocols.engine.case import PROPOSED, Course, Judged, Sample
+from protocols.engine.day import Approval, Clearance, Colour, Day, Measured, Numbers, Reported
 from protocols.engine.definition import Protocol, parse
-from protocols.engine.progression import PROPOSED, Course, Judged, Late, replay
+from protocols.engine.easing import Occurrence, e1
+from protocols.engine.glides import TensionerFacts, irritability, n_tens, signs_of
+from protocols.engine.progression import Late, planned_on, replay
 from protocols.knowledge import metrics, rules, safety
 
 ROOT = Path(__file__).parent.parent
 FOLDER = "protocols/cases"
 LIBRARY = "protocols/library"
-WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+STRAIN = "hamstring_strain"  # as protocols name the condition
 
 Pain = Annotated[int, Field(ge=0, le=10)]
 Sets = Annotated[int, Field(ge=0, le=200)]
 Iso = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 class Shape(BaseModel):
@@ -36,6 +42,7 @@ class Person(Shape):
     """Facts of the person that rules ask for; conditions as safety.md section 10 names them."""
 
     age: int
+    new_pain: bool = False  # with the age, AG7 asks for a review
     side: Literal["left", "right", "both"] | None = None
     baseline_nprs_worst: Pain | None = None
     conditions: list[str] = []
@@ -53,6 +60,54 @@ class Log(Shape):
     pop_felt: bool = False
 
 
+class SessionTold(Shape):
+    """One session with its time, where a case is about times (T3, T4)."""
+
+    began: AwareDatetime
+    done: Sets
+    before: Pain | None = None
+    during: Pain | None = None
+
+
+class RatingTold(Shape):
+    at: AwareDatetime
+    pain: Pain
+
+
+class Later(Shape):
+    """What became known of a date only later, on top of what was known (T8)."""
+
+    arrives: Iso
+    log: Log | None = None
+    pain_otherwise: Pain | None = None
+    reported: list[str] = []
+    measured: dict[str, float] = {}
+    excused: str = ""
+
+
+class NerveAnswers(Shape):
+    """Answers about the nerve; the newest hold until there are others."""
+
+    at_night: bool | None = None
+    constant: bool | None = None
+    below_knee_at_rest: bool | None = None
+
+
+class ExerciseFacts(Shape):
+    """What E1 has to know of an exercise. Without an easier variant it is halved."""
+
+    ceiling: Pain
+    easier: str = ""
+    easier_ceiling: Pain | None = None
+
+
+class TensionerCase(Shape):
+    """What N-TENS has to know beside the dates."""
+
+    switched_on: bool
+    repaired_on: Iso | None = None
+
+
 class Expected(Shape):
     """What the engine must answer; whatever is left out is not compared."""
 
@@ -63,6 +118,9 @@ class Expected(Shape):
     rule: str | None = None
     failed: list[str] | None = None
     alerts: list[str] = []
+    eased: dict[str, str] | None = None  # on this date: exercise → easier variant, or "half"
+    irritability: Literal["low", "moderate", "high"] | None = None
+    tensioner: list[str] | None = None  # what keeps it hidden after this date
 
 
 class CaseDate(Shape):
@@ -72,6 +130,8 @@ class CaseDate(Shape):
     zone: str | None = None
     planned: Sets | None = None  # tailored for this date
     log: Log = Log()
+    sessions: list[SessionTold] = []
+    ratings: list[RatingTold] = []
     pain_otherwise: Pain | None = None  # a check-in without a session
     measured: dict[str, float] = {}
     reported: list[str] = []
@@ -81,8 +141,21 @@ class CaseDate(Shape):
     opened: list[str] = []
     closed: list[str] = []
     arrives: Iso | None = None  # the log and the reports became known only then
+    later: list[Later] = []
+    pains: dict[str, Pain | None] = {}  # in each exercise of the session
+    slider: bool = False  # a slider was done
+    nerve: NerveAnswers | None = None
     note: str = ""
     expect: Expected | None = None
+
+    @model_validator(mode="after")
+    def _once(self) -> CaseDate:
+        if self.sessions and self.log.model_fields_set:
+            raise ValueError("either log or sessions")
+        arrivals = [self.arrives, *(one.arrives for one in self.later)]
+        if any(arrives is not None and arrives <= self.on for arrives in arrivals):
+            raise ValueError("what is late arrives after its date")
+        return self
 
 
 class CaseFile(Shape):
@@ -99,6 +172,8 @@ class CaseFile(Shape):
     about: str = ""
     approvals: Literal["next_morning", "as_dated"] = "next_morning"
     planned: dict[str, Sets | dict[Weekday, Sets]]
+    exercises: dict[str, ExerciseFacts] = {}
+    tensioner: TensionerCase | None = None
     dates: Annotated[list[CaseDate], Field(min_length=1, max_length=1000)]
 
     @model_validator(mode="after")
@@ -119,6 +194,10 @@ class Played:
 
     number: int  # D of the case: 1 is the date the episode starts
     judged: Judged
+    planned_next: int  # sets of the date after it
+    eased: Mapping[str, str]
+    irritability: str
+    tensioner: tuple[str, ...]
     differences: tuple[str, ...]
 
 
@@ -132,47 +211,59 @@ def read_case(path: Path, *, root: Path = ROOT) -> tuple[CaseFile | None, Text]:
 
 
 def _findings(case: CaseFile) -> Iterator[Finding]:
-    known = {"metric": metrics(), "flag": safety().red_flags}
+    known = {"metric": metrics(), "flag": safety().red_flags, "exercise": case.exercises}
+    if case.timezone not in available_timezones():
+        yield Finding("unknown", "/timezone", f"{case.timezone} is no time zone")
     for n, one in enumerate(case.dates):
-        for kind, names in (("metric", one.measured), ("flag", one.reported)):
+        at = pointer("dates", n)
+        if one.zone and one.zone not in available_timezones():
+            yield Finding("unknown", f"{at}/zone", f"{one.zone} is no time zone")
+        for kind, where, names in (
+            ("metric", "measured", [*one.measured, *(m for x in one.later for m in x.measured)]),
+            ("flag", "reported", [*one.reported, *(f for x in one.later for f in x.reported)]),
+            ("exercise", "pains", one.pains),
+        ):
             for name in names:
                 if name not in known[kind]:
-                    where = "measured" if kind == "metric" else "reported"
-                    path = pointer("dates", n, where)
-                    yield Finding("unknown", path, f"{name} is no {kind} of the library")
+                    message = f"{name} is no {kind} that is known here"
+                    yield Finding("unknown", f"{at}/{where}", message)
+
+
+# --- Playing ----------------------------------------------------------------------------------
 
 
 def play(case: CaseFile, protocol: Protocol) -> tuple[Played, ...]:
     """Every date through the production engine."""
-    numbers = {parameter.id: parameter.number for parameter in rules().parameters}
-    starts = date.fromisoformat(case.starts)
-
-    def planned(phase_id: str, _: date, on: date) -> int:
-        sets = case.planned.get(phase_id, 0)
-        return sets if isinstance(sets, int) else sets.get(WEEKDAYS[on.weekday()], 0)  # type: ignore[call-overload]
-
-    course = Course(
-        protocol=protocol,
-        numbers=numbers,
-        first=starts,
-        planned=planned,
-        baseline=case.person.baseline_nprs_worst,
-        joined=date.fromisoformat(case.joins) if case.joins else None,
-        start_phase_id=case.phase,
-    )
-    late = [
-        Late(date.fromisoformat(one.arrives), _day(one, as_known=False))
-        for one in case.dates
-        if one.arrives
-    ]
-    days = [_day(one, as_known=True) for one in case.dates]
+    numbers = numbers_of_rules()
+    course = course_of(case, protocol, numbers)
+    days, late = lived(case, numbers)
     if case.approvals == "next_morning":
         judged = replay(course, days, late, lambda one: as_proposed(protocol, one))
     else:
         judged = replay(course, days, late)
-    return tuple(
-        Played((one.on - starts).days + 1, one, tuple(_differences(row.expect, one)))
-        for row, one in zip(case.dates, judged, strict=True)
+    return tuple(_played(case, judged, n, numbers) for n in range(len(judged)))
+
+
+def numbers_of_rules() -> Numbers:
+    return {parameter.id: parameter.number for parameter in rules().parameters}
+
+
+def course_of(case: CaseFile, protocol: Protocol, numbers: Numbers) -> Course:
+    def planned(phase_id: str, _: date, on: date) -> int:
+        sets = case.planned.get(phase_id, 0)
+        return sets if isinstance(sets, int) else sets.get(WEEKDAYS[on.weekday()], 0)
+
+    person = case.person
+    of_age = numbers["age_review_under"] <= person.age <= numbers["age_review_over"]
+    return Course(
+        protocol=protocol,
+        numbers=numbers,
+        first=date.fromisoformat(case.starts),
+        planned=planned,
+        baseline=person.baseline_nprs_worst,
+        joined=date.fromisoformat(case.joins) if case.joins else None,
+        start_phase_id=case.phase,
+        reviews=frozenset({"age-review"} if person.new_pain and not of_age else ()),  # AG7
     )
 
 
@@ -186,11 +277,190 @@ def as_proposed(protocol: Protocol, judged: Judged) -> Approval | None:
     return Approval(protocol.phases[number].id)
 
 
-def _day(one: CaseDate, *, as_known: bool) -> Day:
-    """A date of the case; as it was known in time, a late log is left out."""
-    hidden = as_known and one.arrives is not None
-    log = Log() if hidden else one.log
-    flags = safety().red_flags
+def _played(case: CaseFile, judged: Sequence[Judged], n: int, numbers: Numbers) -> Played:
+    one = judged[n]
+    tomorrow = Day(on=one.on + timedelta(days=1))
+    level, hidden = _nerve(case, judged[: n + 1], numbers) if case.tensioner else ("", ())
+    played = Played(
+        number=(one.on - one.case.course.first).days + 1,
+        judged=one,
+        planned_next=planned_on(one.case.course, one.after, tomorrow),
+        eased=_eased(case, n, numbers),
+        irritability=level,
+        tensioner=hidden,
+        differences=(),
+    )
+    return replace(played, differences=tuple(_differences(case.dates[n].expect, played)))
+
+
+def _eased(case: CaseFile, n: int, numbers: Numbers) -> dict[str, str]:
+    """E1: what stands in for each exercise on a date, after all that was done before it."""
+    found: dict[str, str] = {}
+    for slug, facts in case.exercises.items():
+        done: list[Occurrence] = []
+        for m, one in enumerate(case.dates[: n + 1]):
+            on = date.fromisoformat(one.on)
+            easing = e1(done, on, has_easier=bool(facts.easier), numbers=numbers)
+            swapped = easing is not None and easing.to == "easier"
+            if m == n and easing is not None:
+                found[slug] = facts.easier if swapped else "half"
+            elif slug in one.pains:
+                lower = facts.easier_ceiling if swapped else None
+                ceiling = facts.ceiling if lower is None else lower
+                done.append(Occurrence(on, one.pains[slug], ceiling))
+    return found
+
+
+def _nerve(
+    case: CaseFile, judged: Sequence[Judged], numbers: Numbers
+) -> tuple[str, tuple[str, ...]]:
+    """Irritability after the last of these dates, and what keeps a tensioner hidden."""
+    assert case.tensioner is not None
+    told, last, repaired = case.dates[: len(judged)], judged[-1], case.tensioner.repaired_on
+    answers = next((one.nerve for one in reversed(told) if one.nerve), NerveAnswers())
+    signs = signs_of(last, numbers, **answers.model_dump())
+    level, _ = irritability(signs, last.on, numbers)
+    protocol = last.case.course.protocol
+    facts = TensionerFacts(
+        irritability=level,
+        neuro_exam=_newest(judged, "neuro_exam_normal"),
+        slider_days=_slider_days(told, judged),
+        is_strain_phase_1=protocol.condition == STRAIN and last.case.phase.number == 1,
+        repaired_on=date.fromisoformat(repaired) if repaired else None,
+        open_flags=last.after.reviews.union(one.code for one in last.after.stop),
+        switched_on=case.tensioner.switched_on,
+    )
+    found = n_tens(facts, last.on, numbers)
+    return level.value, tuple(one.gate.rpartition("/")[2] for one in found if not one.passed)
+
+
+def _slider_days(told: Sequence[CaseDate], judged: Sequence[Judged]) -> list[tuple[date, Colour]]:
+    pairs = zip(told, judged, strict=True)
+    return [(verdict.on, verdict.colour) for one, verdict in pairs if one.slider and verdict.counts]
+
+
+def _newest(judged: Sequence[Judged], metric: str) -> Sample | None:
+    """Across phases: N-TENS asks for the age alone."""
+    for one in reversed(judged):
+        for told in one.day.measured:
+            if told.metric == metric:
+                return one.on, told.value, told.record
+    return None
+
+
+# --- What was lived, and when it was known ----------------------------------------------------
+
+
+def lived(case: CaseFile, numbers: Numbers) -> tuple[list[Day], list[Late]]:
+    """Each date as it was known in time, and what became known of it later."""
+    told = _with_ratings(case, numbers)
+    zones = _zones(case)
+    days, late = [], []
+    for n, one in enumerate(told):
+        begun_in, ended_in = zones[max(n - 1, 0)] if n else ZoneInfo(case.timezone), zones[n]
+        on = date.fromisoformat(one.on)
+        short = dates.is_cut_short(on, begun_in, ended_in, numbers)
+        known, *updates = _known(one)
+        days.append(_day(known[1], short=short))
+        late += [Late(date.fromisoformat(at), _day(then, short=short)) for at, then in updates]
+    return days, late
+
+
+def _zones(case: CaseFile) -> list[ZoneInfo]:
+    """Where each date ended."""
+    zones, zone = [], case.timezone
+    for one in case.dates:
+        zone = one.zone or zone
+        zones.append(ZoneInfo(zone))
+    return zones
+
+
+def _with_ratings(case: CaseFile, numbers: Numbers) -> list[CaseDate]:
+    """The dates with the ratings that carry a time put where they belong (T3).
+
+    One after noon of the next date comes late; one that rates no session is a check-in.
+    """
+    told = [one.model_copy(update={"log": _together(one)}) for one in case.dates]
+    places = {date.fromisoformat(one.on): n for n, one in enumerate(told)}
+    begun = {
+        on: max(session.began for session in told[n].sessions)
+        for on, n in places.items()
+        if told[n].sessions
+    }
+    given = {rating.at: (n, rating.pain) for n, one in enumerate(told) for rating in one.ratings}
+    rated = dates.rated_days(begun, given, numbers)
+    zones = _zones(case)
+    for at, (n, pain) in given.items():
+        if at not in rated:
+            otherwise = max(pain, told[n].pain_otherwise or 0)
+            told[n] = told[n].model_copy(update={"pain_otherwise": otherwise})
+            continue
+        place = places[rated[at]]
+        one = told[place]
+        if at <= dates.closes_at(rated[at], zones[n], numbers):
+            log = one.log.model_copy(update={"next": pain})
+            told[place] = one.model_copy(update={"log": log})
+        else:
+            later = Later(arrives=told[n].on, log=Log(next=pain))
+            told[place] = one.model_copy(update={"later": [*one.later, later]})
+    return told
+
+
+def _together(one: CaseDate) -> Log:
+    """All sessions of a date count together; of two pains the higher counts."""
+    if not one.sessions:
+        return one.log
+
+    def highest(pains: list[int | None]) -> int | None:
+        return max((pain for pain in pains if pain is not None), default=None)
+
+    return Log(
+        done=sum(session.done for session in one.sessions),
+        before=highest([session.before for session in one.sessions]),
+        during=highest([session.during for session in one.sessions]),
+    )
+
+
+def _known(one: CaseDate) -> list[tuple[str, CaseDate]]:
+    """What was known of a date: in time, and then after each arrival."""
+    whole = Later(
+        arrives=one.arrives or one.on,
+        log=one.log,
+        pain_otherwise=one.pain_otherwise,
+        reported=one.reported,
+    )
+    known = one
+    if one.arrives:
+        unheard: dict[str, object] = {"log": Log(), "pain_otherwise": None, "reported": []}
+        known = one.model_copy(update=unheard)
+    steps = [(one.on, known)]
+    for more in sorted([whole, *one.later] if one.arrives else one.later, key=_arrival):
+        known = _merged(known, more)
+        steps.append((more.arrives, known))
+    return steps
+
+
+def _arrival(later: Later) -> str:
+    return later.arrives
+
+
+def _merged(known: CaseDate, more: Later) -> CaseDate:
+    said = more.log.model_dump(exclude_unset=True) if more.log else {}
+    otherwise = more.pain_otherwise
+    return known.model_copy(
+        update={
+            "log": known.log.model_copy(update=said),
+            "pain_otherwise": known.pain_otherwise if otherwise is None else otherwise,
+            "reported": [*known.reported, *more.reported],
+            "measured": known.measured | more.measured,
+            "excused": more.excused or known.excused,
+        }
+    )
+
+
+def _day(one: CaseDate, *, short: bool) -> Day:
+    """A date of the case as a value of the engine; `short` by a flight east (T5)."""
+    log, flags = one.log, safety().red_flags
     approval = None
     if one.approved:
         approval = Approval(ends=True) if one.approved == "end" else Approval(one.approved)
@@ -204,12 +474,10 @@ def _day(one: CaseDate, *, as_known: bool) -> Day:
         settle_min=log.settle_min,
         spread=log.spread,
         pop_felt=log.pop_felt,
-        reported=()
-        if hidden
-        else tuple(Reported(code, flags[code].level) for code in one.reported),
-        pain_otherwise=None if hidden else one.pain_otherwise,
+        reported=tuple(Reported(code, flags[code].level) for code in one.reported),
+        pain_otherwise=one.pain_otherwise,
         measured=tuple(Measured(name, value) for name, value in one.measured.items()),
-        excused=bool(one.excused),
+        excused=bool(one.excused) or (short and log.done == 0),
         clearance=_clearance(one.cleared),
         approval=approval,
         opened=tuple(one.opened),
@@ -223,22 +491,29 @@ def _clearance(said: bool | str) -> Clearance | None:
     return Clearance() if said else None
 
 
-def _differences(expected: Expected | None, judged: Judged) -> Iterator[str]:
+# --- Differences ------------------------------------------------------------------------------
+
+
+def _differences(expected: Expected | None, played: Played) -> Iterator[str]:
     if expected is None:
         return
-    phase = int(judged.phase_id.rpartition("-")[2])
+    judged = played.judged
     told: Mapping[str, tuple[object, object]] = {
-        "phase": (expected.phase, phase),
+        "phase": (expected.phase, judged.case.phase.number),
         "planned": (expected.planned, judged.planned),
         "colour": (expected.colour, judged.colour.value),
         "decision": (expected.decision, judged.outcome.value),
         "rule": (expected.rule, judged.rule),
+        "eased": (expected.eased, played.eased),
+        "irritability": (expected.irritability, played.irritability),
     }
     for name, (wanted, found) in told.items():
         if wanted is not None and wanted != found:
             yield f"{name}: expected {wanted}, got {found}"
     if judged.rule == "R15" or expected.failed:
         yield from _list_difference("failed", expected.failed or [], judged.failed)
+    if expected.tensioner is not None:
+        yield from _list_difference("tensioner", expected.tensioner, played.tensioner)
     alerts = [f"{alert.level}:{alert.code}" for alert in judged.alerts]
     yield from _list_difference("alerts", expected.alerts, alerts)
 

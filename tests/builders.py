@@ -8,9 +8,10 @@ from functools import cache
 from typing import Any
 
 from protocols import playing
+from protocols.engine.case import Course, Judged
 from protocols.engine.day import Day
 from protocols.engine.definition import Protocol
-from protocols.engine.progression import Course, Judged, Late, replay
+from protocols.engine.progression import Late, replay
 from protocols.knowledge import rules
 
 FIRST = date(2026, 3, 2)
@@ -22,6 +23,7 @@ def numbers() -> dict[str, float]:
     return {parameter.id: parameter.number for parameter in rules().parameters}
 
 
+@cache
 def protocol(slug: str = "hs-grade-1") -> Protocol:
     return playing.protocol_named(slug)
 

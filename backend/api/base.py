@@ -113,6 +113,8 @@ PLACE = '"\\u0000"'  # the text of one NUL, as JSON: the parser lets none in
 
 
 def as_json(data: object) -> bytes:
+    """Members in order: PostgreSQL hands JSON back in an order of its own, and the same content
+    has to have the same bytes and the same tag whether it was just made or read again."""
     encoded: list[str] = []
 
     def plain(value: object) -> str:
@@ -122,7 +124,12 @@ def as_json(data: object) -> bytes:
         return moment(value) if isinstance(value, datetime) else str(value)
 
     text = json.dumps(
-        data, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=plain
+        data,
+        ensure_ascii=False,
+        separators=(",", ":"),
+        allow_nan=False,
+        sort_keys=True,
+        default=plain,
     )
     if encoded:
         first, *others = text.split(PLACE)
@@ -205,7 +212,8 @@ def _person_of(said: Mapping[str, Any]) -> User | None:
     person = next(iter(PERSON(id=who)), None)
     if person is None:
         return None
-    if (patient := person.own_patient) is not None:
+    patient = person.own_patient
+    if patient is not None and person.clinic is not None:
         patient.clinic = person.clinic  # the database sees to it that they are the same
     expected = said.get(HASH_SESSION_KEY, "")
     return person if constant_time_compare(expected, person.get_session_auth_hash()) else None
@@ -241,6 +249,9 @@ class Endpoint(APIView):
             _check_client(request.headers.get("Client", ""))
             self.person = self._admitted(request)
         _throttle(request, self)
+        handler = getattr(self, (request.method or "").lower(), None)
+        if getattr(handler, "takes", None) is not None and request.stream is None:
+            raise MalformedRequest("The body is empty.")
 
     def _admitted(self, request: Request) -> User:
         person = request.user

@@ -124,6 +124,7 @@ def operation(
             tags=[tag] if tag else None,
         )(keyed(handler) if key else handler)
         described.operation_id = operation_id
+        described.takes = takes
         return cast(Handler, described)
 
     return named

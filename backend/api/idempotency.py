@@ -18,6 +18,7 @@ from backend.problems import MalformedRequest, Problem
 
 if TYPE_CHECKING:
     from backend.api.base import Endpoint
+    from backend.clinics.models import User
 
 KEPT = timedelta(hours=24)
 PATIENCE_MS = 2000
@@ -58,11 +59,10 @@ def keyed(handler: Callable[..., Response]) -> Callable[..., Response]:
             key = as_uuid(sent)
         except ValueError:
             raise MalformedRequest("Idempotency-Key is not a UUID.") from None
-        digest = hashlib.sha256(request.get_full_path().encode() + b"\n" + _content(request))
         row = IdempotencyKey(
             user=view.person,
             key=key,
-            request_sha256=digest.hexdigest(),
+            request_sha256=_digest(view.person, request),
             status=0,
             created_at=view.now,
         )
@@ -98,10 +98,12 @@ def _again(first: IdempotencyKey, request_sha256: str) -> Response:
     return Response(first.body, first.status, headers=headers)
 
 
-def _content(request: Request) -> bytes:
+def _digest(person: User, request: Request) -> str:
+    """What makes a request the same. Whoever moved to another clinic or role is another caller."""
     from backend.api.base import as_json
 
-    return as_json(request.data)
+    said = as_json([person.clinic_id, person.roles, request.get_full_path(), request.data])
+    return hashlib.sha256(said).hexdigest()
 
 
 def _wait_briefly() -> None:

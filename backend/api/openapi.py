@@ -115,6 +115,8 @@ class Description(AutoSchema):
         operation: Schema | None = super().get_operation(*args)
         if operation is not None:
             self._tell_headers(operation)
+        if operation is not None and "requestBody" in operation:
+            operation["requestBody"]["required"] = True
         return operation
 
     def _tell_headers(self, operation: Schema) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Mapping
-from typing import IO, Any, NoReturn
+from collections.abc import Iterable, Mapping
+from io import BytesIO
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from django.conf import settings
 from django.http import UnreadablePostError
@@ -14,6 +15,9 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
 from backend.problems import MalformedRequest, PayloadTooLarge, UnsupportedMediaType
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication
 
 MAX_DEPTH = 32
 HALF_A_PAIR = re.compile("[\ud800-\udfff]")
@@ -63,6 +67,19 @@ def body_of(request: Request) -> object:
         raise MalformedRequest("The body is empty.")
     sent: object = request.data
     return sent
+
+
+def with_length(application: WSGIApplication) -> WSGIApplication:
+    """Django asks for the length, which a phone that packs while it sends cannot say."""
+
+    def called(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        chunked = environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked"
+        if chunked and environ.get("wsgi.input_terminated"):
+            body: bytes = environ["wsgi.input"].read(settings.BODY_BYTES + 1)
+            environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+        return application(environ, start_response)
+
+    return called
 
 
 def _unpacked(stream: IO[Any], encoding: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
@@ -50,8 +50,9 @@ from backend.care.recording import (
     UnknownPrescription,
     Upload,
 )
-from backend.care.selectors import is_closed, plan_of, today_of
+from backend.care.selectors import closes_at, plan_of, today_of
 from backend.problems import MalformedRequest, NotFound, ValidationFailed
+from protocols.engine.plan import days_from
 
 MOST_DAYS = 28
 USUAL_DAYS = 14
@@ -88,10 +89,13 @@ class Plan(PatientEndpoint):
         first = day_asked(request, "from") or today_of(patient, self.now)
         days = _whole_asked(request, "days", str(USUAL_DAYS), most=MOST_DAYS)
         # Everything the answer depends on, known before anything is looked up.
-        closed = [n for n in range(days) if is_closed(first + timedelta(n), patient.zone, self.now)]
+        closings = [closes_at(on, patient.zone) for on in days_from(first, days)]
+        heard = patient.last_received_at
+        closed = sum(at <= self.now for at in closings)
+        silent = sum(heard is None or heard < at for at in closings)
         etag = etag_of(
-            patient.pk, patient.plan_version, patient.change_seq, patient.last_received_at,
-            patient.timezone, first, days, len(closed), request.LANGUAGE_CODE,
+            patient.pk, patient.plan_version, patient.change_seq, patient.timezone, first, days,
+            closed, silent, request.LANGUAGE_CODE,
         )  # fmt: skip
         if is_current(request, etag):
             return unchanged(etag)

@@ -244,7 +244,17 @@ class EffectOut(serializers.Serializer[Any]):
     advice = serializers.CharField()
 
 
-class SessionOut(SessionDataIn):
+class AsItStands(serializers.Serializer[Any]):
+    """What the phone said. A withdrawn record says nothing but that it is."""
+
+    def get_fields(self) -> dict[str, Any]:
+        fields: dict[str, Any] = super().get_fields()
+        for name in fields.keys() - {"id", "revision", "received_at"}:
+            fields[name].required = False
+        return fields
+
+
+class SessionOut(AsItStands, SessionDataIn):
     """A session as it stands; `withdrawn` ones carry nothing but that."""
 
     id = serializers.UUIDField()
@@ -255,7 +265,7 @@ class SessionOut(SessionDataIn):
     history_count = serializers.IntegerField(required=False)
 
 
-class CheckInOut(CheckInDataIn):
+class CheckInOut(AsItStands, CheckInDataIn):
     """A check-in as it stands."""
 
     id = serializers.UUIDField()

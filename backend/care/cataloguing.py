@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from backend.care import feed
 from backend.care.models import AssignmentVersion, Change
@@ -60,14 +61,27 @@ def change(*, exercise: Exercise, content: Mapping[str, Any], now: datetime) -> 
         return row
     row.version, row.updated_at = next_patch(row.version), now
     row.save()
-    told = feed.Touched(Change.Type.EXERCISE, row.pk, feed_version(row))
-    # All locks first, so that whoever is being given this exercise just now is told as well.
-    everybody = Patient.objects.filter(clinic=exercise.clinic).order_by("pk")
-    locked = {patient.pk: patient for patient in everybody.select_for_update(of=("self",))}
-    owners = Change.objects.filter(type=told.type, object_id=row.pk, patient__in=everybody)
-    for pk in owners.order_by("patient").values_list("patient", flat=True):
-        feed.touch_plan(locked[pk], [told], now=now)
+    tell([row], patients=Patient.objects.filter(clinic=exercise.clinic), now=now)
     return row
+
+
+def tell(rows: Iterable[Exercise], *, patients: QuerySet[Patient], now: datetime) -> None:
+    """Have the phones of these patients that hold one of these exercises read it again.
+
+    All locks first, so that whoever is being given one of them just now is told as well. The
+    caller's transaction holds the change.
+    """
+    told = {row.pk: feed.Touched(Change.Type.EXERCISE, row.pk, feed_version(row)) for row in rows}
+    if not told:
+        return
+    locked = {row.pk: row for row in patients.order_by("pk").select_for_update(of=("self",))}
+    held: dict[UUID, list[feed.Touched]] = {}
+    owners = Change.objects.filter(type=Change.Type.EXERCISE, object_id__in=told)
+    for pk, exercise in owners.order_by("patient", "seq").values_list("patient", "object_id"):
+        if pk in locked:
+            held.setdefault(pk, []).append(told[exercise])
+    for pk, touched in held.items():
+        feed.touch_plan(locked[pk], touched, now=now)
 
 
 def feed_version(row: Exercise) -> int:

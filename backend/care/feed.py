@@ -8,11 +8,15 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
+
+from django.db.models import BigIntegerField, UUIDField
 
 from backend.care.models import Change
 from backend.clinics.models import Patient
 from backend.problems import Problem
+from backend.queries import Given, Written
 
 TOMBSTONES_KEPT = timedelta(days=180)
 
@@ -124,17 +128,39 @@ def check_cursor(cursor: Cursor, patient: Patient, *, now: datetime) -> None:
         raise CursorExpired
 
 
+class Entry(NamedTuple):
+    """One change, as it is told."""
+
+    seq: int
+    type: str
+    object_id: UUID
+    version: int
+    deleted: bool
+
+
+LONGEST_PAGE = 200
+ENTRIES = Written(
+    lambda: (
+        Change.objects.filter(
+            patient=Given("patient", UUIDField()),
+            seq__gt=Given("after", BigIntegerField()),
+            seq__lte=Given("until", BigIntegerField()),
+        )
+        .order_by("seq")
+        .values_list(*Entry._fields)[: LONGEST_PAGE + 1]
+    )
+)
+
+
 def page_of(
     patient: Patient, cursor: Cursor, *, limit: int, now: datetime
-) -> tuple[list[Change], Cursor, bool]:
+) -> tuple[list[Entry], Cursor, bool]:
     """The next changes in commit order, the cursor behind them, and whether more follow.
 
     Every object has one row, at its newest place. From the very start that makes the pages a
     snapshot, so tombstones are left out there.
     """
-    rows = patient.changes.filter(seq__gt=cursor.seq, seq__lte=patient.change_seq)
-    found = list(rows.order_by("seq")[: limit + 1])
-    more = len(found) > limit
-    found = found[:limit]
+    rows = ENTRIES(patient=patient.pk, after=cursor.seq, until=patient.change_seq)
+    found = [Entry(*row) for row in rows[:limit]]
     reached = found[-1].seq if found else cursor.seq
-    return found, Cursor(reached, patient.feed_epoch, now.toordinal()), more
+    return found, Cursor(reached, patient.feed_epoch, now.toordinal()), len(rows) > limit

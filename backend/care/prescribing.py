@@ -12,6 +12,7 @@ from uuid import UUID, uuid4, uuid5
 from django.db import IntegrityError, transaction
 
 from backend.care import feed
+from backend.care.cataloguing import feed_version
 from backend.care.flags import raise_flag
 from backend.care.models import (
     Assessment,
@@ -150,13 +151,11 @@ def assign(*, patient: Patient, wish: Wish, by: User, now: datetime) -> Assignme
             source=("assignment", assignment.pk),
             now=now,
         )
-    shown = catalogue_of(patient, {row["exercise"] for row in version.prescriptions}).values()
-    feed.touch_plan(
-        patient,
-        [_touched(assignment)] + [feed.Touched(Change.Type.EXERCISE, row.pk, 1) for row in shown],
-        now=now,
-    )
-    return assignment
+    given = catalogue_of(patient, {row["exercise"] for row in version.prescriptions}).values()
+    kind = Change.Type.EXERCISE
+    exercises = [feed.Touched(kind, row.pk, feed_version(row)) for row in given]
+    feed.touch_plan(patient, [_touched(assignment), *exercises], now=now)
+    return Assignment.objects.with_record().get(pk=assignment.pk)
 
 
 @transaction.atomic

@@ -17,14 +17,16 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
+from django.db.models import DateField, UUIDField
 from django.db.models.fields.json import KT
 
 from backend.care import feed
 from backend.care.flags import raise_flag
 from backend.care.models import Assignment, Change, CheckIn, Flag, Revision, Session
-from backend.care.selectors import Course, closes_at, course_of
+from backend.care.selectors import Course, closes_at, course_for_log
 from backend.clinics.models import Patient
 from backend.problems import ConsentWithdrawn, FieldError, Problem, ValidationFailed
+from backend.queries import AnyGiven, Given, Written
 from exercises.models import Exercise
 from protocols.engine.plan import (
     MOST_SLOTS_A_DAY,
@@ -226,9 +228,7 @@ def _store(*, patient: Patient, report: Report, upload: Upload, batch: Batch) ->
 
 
 def _locked(patient: Patient) -> Patient:
-    locked = (
-        Patient.objects.select_for_update(of=("self",)).select_related("clinic").get(pk=patient.pk)
-    )
+    [locked] = LOCKED(id=patient.pk)
     if locked.consent_withdrawn_at:
         raise ConsentWithdrawn
     return locked
@@ -249,10 +249,10 @@ def _read_heads(patient: Patient, report: Report, batch: Batch) -> None:
     batch.wanted.add(report.key)
     batch.change_seq = patient.change_seq
     batch.heads.clear()
-    for kind, model in MODELS.items():
+    for kind, heads in HEADS.items():
         ids = [phone_id for of, phone_id in batch.wanted if of == kind]
         if ids:
-            for row in model.objects.filter(patient=patient, phone_id__in=ids):
+            for row in heads(patient=patient.pk, ids=ids):
                 batch.heads[kind, row.phone_id] = row
 
 
@@ -431,13 +431,12 @@ def _course(patient: Patient, content: Content, batch: Batch) -> Course | None:
     _keep_up(batch, patient)
     wanted = UUID(content["assignment_id"])
     if wanted not in batch.courses:
-        rows = Assignment.objects.filter(patient=patient, pk=wanted)
-        row = rows.select_related("protocol_version").prefetch_related("versions").first()
-        if row is None:
+        course = course_for_log(patient, wanted)
+        if course is None:
             raise ValidationFailed.at(
                 "#/assignment_id", "unknown-reference", "There is no such assignment."
             )
-        batch.courses[wanted] = course_of(row, pauses=())
+        batch.courses[wanted] = course
     return batch.courses[wanted]
 
 
@@ -605,9 +604,9 @@ def _rate_again(patient: Patient, dates: Iterable[date | None], batch: Batch) ->
     """Bring `rates_session_day` of the check-ins around these dates into step (rule T3)."""
     changed = []
     for day in filter(None, dates):
-        near = (day - 3 * RATING_REACH, day + 2 * RATING_REACH)
-        check_ins = list(CheckIn.objects.filter(patient=patient, local_date__range=near).standing())
-        rated = rated_days(_begun(patient, near), check_ins) if check_ins else {}
+        near = {"first": day - 3 * RATING_REACH, "last": day + 2 * RATING_REACH}
+        check_ins = CHECK_INS(patient=patient.pk, **near)
+        rated = rated_days(_begun(patient, **near), check_ins) if check_ins else {}
         for row in check_ins:
             if row.local_date is None or abs(row.local_date - day) > RATING_REACH:
                 continue  # only here to compete for the session days
@@ -623,18 +622,12 @@ def _rate_again(patient: Patient, dates: Iterable[date | None], batch: Batch) ->
     return changed
 
 
-def _begun(patient: Patient, near: tuple[date, date]) -> dict[date, datetime]:
+def _begun(patient: Patient, first: date, last: date) -> dict[date, datetime]:
     """When the last session of each date began. One without a start began, as far as we know, when
     it was recorded, at the latest at the end of its date.
     """
     begun: dict[date, datetime] = {}
-    for on, zone, started, recorded in (
-        Session.objects.filter(patient=patient, local_date__range=near)
-        .standing()
-        .exclude(outcome=Session.Outcome.SKIPPED)
-        .values_list("local_date", *map(KT, ("content__timezone", "content__started_at",
-                                             "content__recorded_at")))
-    ):  # fmt: skip
+    for on, zone, started, recorded in BEGUN(patient=patient.pk, first=first, last=last):
         at = datetime.fromisoformat(started or recorded)
         if not started:
             at = min(at, datetime.combine(on + A_DAY, time.min, ZoneInfo(zone)))
@@ -747,3 +740,43 @@ MODELS: Mapping[Kind, type[Session] | type[CheckIn]] = {
     Kind.SESSION: Session,
     Kind.CHECK_IN: CheckIn,
 }
+
+
+# --- What a record is judged by, written as SQL once ------------------------------------------
+
+_PATIENT = Given("patient", UUIDField())
+_NEAR = (Given("first", DateField()), Given("last", DateField()))
+
+LOCKED = Written(
+    lambda: (
+        Patient.objects.select_for_update(of=("self",))
+        .select_related("clinic")
+        .filter(pk=Given("id", UUIDField()))
+    )
+)
+
+
+def _heads_of(model: type[Session] | type[CheckIn]) -> Written[Any]:
+    rows: Any = model.objects
+    return Written(
+        lambda: rows.filter(patient=_PATIENT, phone_id__in=[AnyGiven("ids", UUIDField())])
+    )
+
+
+HEADS = {kind: _heads_of(model) for kind, model in MODELS.items()}
+CHECK_INS = Written(
+    lambda: CheckIn.objects.filter(patient=_PATIENT, local_date__range=_NEAR).standing()
+)
+BEGUN = Written(
+    lambda: (
+        Session.objects.filter(patient=_PATIENT, local_date__range=_NEAR)
+        .standing()
+        .exclude(outcome=Session.Outcome.SKIPPED)
+        .values_list(
+            "local_date",
+            KT("content__timezone"),
+            KT("content__started_at"),
+            KT("content__recorded_at"),
+        )
+    )
+)

@@ -6,17 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
-from functools import cache, cached_property
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from django.db.models import CharField, DateField, Q, UUIDField
+from django.db.models import CharField, DateField, Q, QuerySet, UUIDField
 
 from backend.care.models import Assignment, AssignmentVersion, CheckIn, Pause, Session
 from backend.clinics.models import Patient
-from backend.queries import Given, Written
+from backend.queries import AnyGiven, Given, Written
 from exercises.models import Exercise
 from protocols.engine.definition import Phase, Protocol, read
 from protocols.engine.plan import PhaseSpan, Prescribed, Slot, days_from, slots_on
@@ -135,13 +135,13 @@ class Course:
         )
 
 
-def course_of(assignment: Assignment, *, pauses: Iterable[Pause] | None = None) -> Course:
-    """From an assignment loaded with `with_record()`; a log is taken on paused days as well."""
+def course_of(assignment: Assignment) -> Course:
+    """From an assignment loaded with `with_record()`."""
     return Course(
         assignment=assignment,
         protocol=assignment.protocol_version.definition,
         versions=tuple(sorted(assignment.versions.all(), key=lambda v: -v.number)),
-        pauses=tuple(assignment.pauses.all() if pauses is None else pauses),
+        pauses=tuple(assignment.pauses.all()),
     )
 
 
@@ -151,19 +151,28 @@ def courses_of(patient: Patient, first: date, last: date) -> list[Course]:
     for version in VERSIONS(patient=patient.pk, first=first, last=last):
         versions.setdefault(version.assignment_id, []).append(version)
     pauses = PAUSES(patient=patient.pk)
-    courses = []
-    for assignment_id, found in versions.items():
-        assignment = found[0].assignment
-        assignment.patient = patient
-        courses.append(
-            Course(
-                assignment=assignment,
-                protocol=assignment.protocol_version.definition,
-                versions=tuple(sorted(found, key=lambda v: -v.number)),
-                pauses=tuple(one for one in pauses if one.assignment_id == assignment_id),
-            )
-        )
+    courses = [
+        _course(patient, found, [one for one in pauses if one.assignment_id == assignment_id])
+        for assignment_id, found in versions.items()
+    ]
     return sorted(courses, key=lambda course: (course.assignment.start_date, course.id))
+
+
+def course_for_log(patient: Patient, assignment_id: UUID) -> Course | None:
+    """What a log is judged by: without pauses, as it is taken on paused days as well. One query."""
+    versions = VERSIONS_OF_ONE(patient=patient.pk, assignment=assignment_id)
+    return _course(patient, versions, []) if versions else None
+
+
+def _course(patient: Patient, versions: list[AssignmentVersion], pauses: Sequence[Pause]) -> Course:
+    assignment = versions[0].assignment
+    assignment.patient = patient
+    return Course(
+        assignment=assignment,
+        protocol=assignment.protocol_version.definition,
+        versions=tuple(sorted(versions, key=lambda v: -v.number)),
+        pauses=tuple(pauses),
+    )
 
 
 @dataclass(frozen=True)
@@ -286,8 +295,7 @@ def catalogue_of(patient: Patient, slugs: Iterable[str]) -> dict[str, Exercise]:
 
 def _exercises_of(patient: Patient, slugs: Set[str]) -> dict[str, Exercise]:
     """As `catalogue_of`, with what a plan shows of an exercise."""
-    named = {f"slug_{n}": slug for n, slug in enumerate(slugs)}
-    return _own_first(_exercises(len(named))(clinic=patient.clinic_id, **named) if named else ())
+    return _own_first(EXERCISES(clinic=patient.clinic_id, slugs=slugs) if slugs else ())
 
 
 def _own_first(rows: Iterable[Exercise]) -> dict[str, Exercise]:
@@ -299,18 +307,23 @@ def _own_first(rows: Iterable[Exercise]) -> dict[str, Exercise]:
 _PATIENT = Given("patient", UUIDField())
 _FIRST, _LAST = Given("first", DateField()), Given("last", DateField())
 
-# A version's protocol is known by its digest, mostly; the document is read where it is not.
-VERSIONS = Written(
-    lambda: (
-        AssignmentVersion.objects.filter(
-            Q(assignment__ended_on=None) | Q(assignment__ended_on__gte=_FIRST),
-            assignment__patient=_PATIENT,
-            assignment__start_date__lte=_LAST,
-        )
+
+def _versions(*conditions: Q) -> QuerySet[AssignmentVersion]:
+    """A version's protocol is known by its digest, mostly; the document is read where it is not."""
+    return (
+        AssignmentVersion.objects.filter(*conditions, assignment__patient=_PATIENT)
         .select_related("assignment__protocol_version")
         .defer("changes", "assignment__protocol_version__document")
     )
+
+
+VERSIONS = Written(
+    lambda: _versions(
+        Q(assignment__ended_on=None) | Q(assignment__ended_on__gte=_FIRST),
+        Q(assignment__start_date__lte=_LAST),
+    )
 )
+VERSIONS_OF_ONE = Written(lambda: _versions(Q(assignment=Given("assignment", UUIDField()))))
 PAUSES = Written(lambda: Pause.objects.filter(assignment__patient=_PATIENT))
 SESSIONS = Written(
     lambda: (
@@ -328,17 +341,11 @@ CHECK_INS = Written(
         .values_list("local_date")
     )
 )
-
-
-@cache
-def _exercises(count: int) -> Written[Exercise]:
-    """So many slugs, as one who belongs to the clinic sees them."""
-    somebody: Any = SimpleNamespace(clinic_id=Given("clinic", UUIDField()))
-    slugs = [Given(f"slug_{n}", CharField()) for n in range(count)]
-    return Written(
-        lambda: (
-            Exercise.objects.filter(slug__in=slugs)
-            .visible_to(somebody)
-            .only("slug", "clinic_id", "version", "title", "kind", "cues", "media", "log_fields")
-        )
+_SOMEBODY: Any = SimpleNamespace(clinic_id=Given("clinic", UUIDField()))
+EXERCISES = Written(
+    lambda: (
+        Exercise.objects.filter(slug__in=[AnyGiven("slugs", CharField())])
+        .visible_to(_SOMEBODY)
+        .only("slug", "clinic_id", "version", "title", "kind", "cues", "media", "log_fields")
     )
+)

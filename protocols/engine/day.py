@@ -92,8 +92,30 @@ class Day:
         return self.next_morning - self.before
 
     @property
+    def review_signs(self) -> tuple[str, ...]:
+        """Codes of the flags that a person has to look at, while the plan goes on."""
+        if not self.reported:
+            return ()
+        return tuple(one.code for one in self.reported if one.level == "routine")
+
+    @property
     def stop_signs(self) -> tuple[Reported, ...]:
+        if not self.reported:
+            return ()
         return tuple(one for one in self.reported if one.level in ("emergency", "urgent"))
+
+    def is_severe_otherwise(self, limits: Limits) -> bool:
+        """Pain at or above SEV, or a pop, told without a set logged."""
+        if self.is_session:
+            return self.pain_otherwise is not None and self.pain_otherwise >= limits.severe
+        pains = (self.pain_otherwise, self.before, self.during, self.next_morning)
+        return self.pop_felt or any(pain is not None and pain >= limits.severe for pain in pains)
+
+
+def is_n_red(day: Day, limits: Limits, numbers: Numbers) -> bool:
+    """N-RED: leg symptoms took long to settle, or spread down the leg and stayed."""
+    settle = day.settle_min or 0
+    return limits.nerve and (settle > numbers["settle_red_over_min"] or day.spread)
 
 
 def colour_of(day: Day, limits: Limits, numbers: Numbers) -> Colour:
@@ -104,14 +126,13 @@ def colour_of(day: Day, limits: Limits, numbers: Numbers) -> Colour:
         return Colour.NONE
     during, rise = day.during or 0, day.rise
     pains = [pain for pain in (day.before, day.during, day.next_morning) if pain is not None]
-    if day.pop_felt or any(pain >= limits.severe for pain in pains):
+    if day.pop_felt or max(pains, default=0) >= limits.severe:
         return Colour.SEVERE
     settle = day.settle_min if limits.nerve and day.settle_min is not None else 0
     if (
         during >= limits.red
         or (rise is not None and rise >= limits.red_rise)
-        or settle > numbers["settle_red_over_min"]
-        or (limits.nerve and day.spread)
+        or is_n_red(day, limits, numbers)
     ):
         return Colour.RED
     if (

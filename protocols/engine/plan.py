@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
+from math import ceil, floor
 from typing import Literal
 from uuid import UUID, uuid5
 
@@ -230,6 +231,48 @@ def parts_for(count: int, wanted: Sequence[str]) -> tuple[str, ...]:
         return tuple(wanted[:count])
     usual = {1: ("any",), 2: ("morning", "evening"), 3: ("morning", "midday", "evening")}
     return usual.get(count, ("any",) * count)
+
+
+def sets_of(slots: Iterable[Slot]) -> int:
+    """Planned sets of a date. Self-care never counts."""
+    items = (item for slot in slots for item in slot.items)
+    return sum(item.dose.sets for item in items if item.prescribed.counts)
+
+
+def halved(slots: Sequence[Slot], ratio: float) -> tuple[Slot, ...]:
+    """The slots of a date at half dose: of all counted sets together that share, rounded up.
+
+    Each exercise keeps its share rounded down. What is then missing to the total goes first to
+    exercises that would be left without a set, then to the others in the order of the plan. What
+    has no set left is not shown; self-care stays. Ids stay.
+    """
+    sets = {
+        (n, m): item.dose.sets
+        for n, slot in enumerate(slots)
+        for m, item in enumerate(slot.items)
+        if item.prescribed.counts
+    }
+    kept = {place: floor(count * ratio) for place, count in sets.items()}
+    rounded = [place for place, count in sets.items() if kept[place] < count * ratio]
+    missing = ceil(sum(sets.values()) * ratio) - sum(kept.values())
+    for place in sorted(rounded, key=lambda place: (kept[place] > 0, place))[:missing]:
+        kept[place] += 1
+    lighter = []
+    for n, slot in enumerate(slots):
+        items = (
+            replace(item, dose=with_sets(item.dose, kept.get((n, m), item.dose.sets)))
+            for m, item in enumerate(slot.items)
+        )
+        if left := tuple(item for item in items if item.dose.sets):
+            lighter.append(replace(slot, items=left))
+    return tuple(lighter)
+
+
+def with_sets(dose: Dose, sets: int) -> Dose:
+    """The first sets of a dose."""
+    if sets == dose.sets:
+        return dose
+    return replace(dose, sets=sets, reps_by_set=dose.reps_by_set[:sets])
 
 
 def days_from(first: date, count: int) -> tuple[date, ...]:

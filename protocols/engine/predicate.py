@@ -11,10 +11,10 @@ from statistics import fmean
 
 GRAMMAR = re.compile(
     r"(?P<agg>max|min|mean|sum|count|latest|ratio)"
-    r"\((?P<metric>[a-z0-9_]+(?:/[a-z0-9_]+)?);\s*"
-    r"(?P<window>last:(?P<last>\d+)|days:(?P<days>\d+)|phase|episode)"
-    r"(?:,\s*age<=(?P<age>\d+)d)?\)\s*"
-    r"(?P<cmp><=|<|>=|>|==|!=)\s*(?P<value>-?\d+(?:\.\d+)?)"
+    r"\((?P<metric>[a-z][a-z0-9_]*(?:/[a-z][a-z0-9_]*)?);"
+    r" (?P<window>last:(?P<last>[1-9][0-9]{0,2})|days:(?P<days>[1-9][0-9]{0,2})|phase|episode)"
+    r"(?:, age<=(?P<age>[1-9][0-9]{0,2})d)?\)"
+    r" (?P<cmp><=|<|>=|>|==|!=) (?P<value>-?[0-9]{1,6}(?:\.[0-9]{1,6})?)"
 )
 COMPARE: Mapping[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
@@ -23,6 +23,14 @@ COMPARE: Mapping[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "==": operator.eq,
     "!=": operator.ne,
+}
+AGGREGATES: Mapping[str, Callable[[Sequence[float]], float]] = {
+    "max": max,
+    "min": min,
+    "mean": fmean,
+    "sum": sum,
+    "count": lambda values: float(len(values)),
+    "latest": lambda values: values[-1],
 }
 
 
@@ -38,6 +46,20 @@ class Predicate:
     compare: str
     limit: float
 
+    @property
+    def is_newest_of_phase(self) -> bool:
+        """`latest(…; phase)`, which is what nearly every exit asks."""
+        return self.aggregate == "latest" and self.window == "phase"
+
+    def observed(self, values: Sequence[float], divisors: Sequence[float] = ()) -> float | None:
+        """The values of the window as one number; None where any that it needs is missing."""
+        too_few = self.window == "last" and len(values) != self.size
+        if not values or (too_few and self.aggregate != "count"):
+            return None
+        if self.aggregate == "ratio":
+            return sum(values) / sum(divisors) if sum(divisors) else None
+        return AGGREGATES[self.aggregate](values)
+
     def holds(self, observed: float | None) -> bool:
         return observed is not None and COMPARE[self.compare](observed, self.limit)
 
@@ -45,7 +67,7 @@ class Predicate:
 @cache
 def parse(text: str) -> Predicate:
     """Read one predicate; ValueError names what is not of the grammar."""
-    found = GRAMMAR.fullmatch(text.strip())
+    found = GRAMMAR.fullmatch(text)
     if found is None:
         raise ValueError(f"not a predicate: {text}")
     size = found["last"] or found["days"]
@@ -58,21 +80,3 @@ def parse(text: str) -> Predicate:
         compare=found["cmp"],
         limit=float(found["value"]),
     )
-
-
-def aggregate(how: str, values: Sequence[float], weights: Sequence[float] = ()) -> float | None:
-    """The values as one number; None without any. `ratio` divides their sum by the weights'."""
-    if how == "count":
-        return float(len(values))
-    if how == "ratio":
-        return sum(values) / sum(weights) if sum(weights) else None
-    if not values:
-        return None
-    simple: Mapping[str, Callable[[Sequence[float]], float]] = {
-        "max": max,
-        "min": min,
-        "mean": fmean,
-        "sum": sum,
-        "latest": lambda found: found[-1],
-    }
-    return simple[how](values)

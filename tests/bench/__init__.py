@@ -1,1 +1,1 @@
-"""The benchmark, `./run bench`: what requests cost, as ratios to floors measured in the same run."""
+"""The benchmark, `./run bench`: what requests cost, against floors measured in the same run."""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:  # the rest needs the environment that is made here
 
 PARTS = ("floors", "plan", "flat", "session", "push", "feed", "start", "memory", "server")
 ON_DEMAND = ("server",)  # compares two ways to serve: a question one asks once
+ROUNDS, SECONDS = 15, 0.4
+QUICK_ROUNDS, QUICK_SECONDS = 5, 0.2
 BUSY = 0.1  # of the machine, by others: then the figures are noisy
 PACKAGES = ("Django", "djangorestframework", "gunicorn", "psycopg", "redis")
 
@@ -55,10 +57,10 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=PARTS, metavar="PART", default=[],
                         help=f"one part, and again for another: {', '.join(PARTS)}")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="smaller, shorter, noisier")
-    parser.add_argument("--rounds", type=int, help="how many; 5, or 3 when quick")
+    parser.add_argument("--rounds", type=int, help=f"how many; {ROUNDS}, or {QUICK_ROUNDS}")
     asked = parser.parse_args()
     asked.only = asked.only or [part for part in PARTS if part not in ON_DEMAND]
-    asked.rounds = asked.rounds or (3 if asked.quick else 5)
+    asked.rounds = asked.rounds or (QUICK_ROUNDS if asked.quick else ROUNDS)
     return asked
 
 
@@ -98,7 +100,7 @@ def _measured(
         "processors": os.cpu_count(),
         "sizes": asdict(sizes),
         "rounds": asked.rounds,
-        "seconds": 0.3 if asked.quick else 1.0,
+        "seconds": QUICK_SECONDS if asked.quick else SECONDS,
     }
     results: list[Result] = []
     others = Others()

@@ -1,4 +1,4 @@
-"""What the benchmark measures on: clinics, patients with a plan of 8 exercises a day, their logs."""
+"""What the benchmark measures on: clinics, patients with 8 exercises a day, and their logs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from backend.care import prescribing
 from backend.care.models import (
     Assessment,
     Assignment,
-    AssignmentVersion,
     Change,
     CheckIn,
     Revision,
@@ -101,8 +100,8 @@ class Phone:
 
 def _done(unit: str) -> dict[str, Any]:
     dose = DOSES[unit]
-    done = {name: dose[name] for name in ("load_kg", "hold_s", "duration_s", "distance_m")
-            if name in dose}  # fmt: skip
+    names = ("load_kg", "hold_s", "duration_s", "distance_m")
+    done: dict[str, Any] = {name: dose[name] for name in names if name in dose}
     if "reps" in dose:
         done["reps"] = dose["reps"]["min"]
     return done | {"pain": 1}
@@ -233,19 +232,18 @@ class _Maker:
                 )
                 for patient in patients
             ]  # fmt: skip
-            assignments = [_copy(model.course.assignment, patient=patient, episode=episode)
-                           for patient, episode in zip(patients, episodes, strict=True)]  # fmt: skip
+            assignments = [
+                _copy(model.course.assignment, patient=patient, episode=episode)
+                for patient, episode in zip(patients, episodes, strict=True)
+            ]
             versions = [_copy(model.course.versions[0], assignment=one) for one in assignments]
             logs = [
                 _copy(row, patient=patient, assignment=assignment)
                 for patient, assignment in zip(patients, assignments, strict=True)
                 for row in Session.objects.filter(patient=model.patient)
             ]
-            for kind, rows in (
-                (User, users), (Patient, patients), (Episode, episodes),
-                (Assignment, assignments), (AssignmentVersion, versions), (Session, logs),
-            ):  # fmt: skip
-                kind.objects.bulk_create(rows)  # type: ignore[attr-defined]
+            for rows in (users, patients, episodes, assignments, versions, logs):
+                _insert(rows)
 
     def _facts(self, patient: Patient, by: User, at: datetime) -> None:
         """What the gates before a plan ask for."""
@@ -277,6 +275,10 @@ def _copy(row: Any, **changed: Any) -> Any:
     return type(row)(**fields | changed | {"id": uuid4()})
 
 
+def _insert(rows: Any) -> None:
+    type(rows[0]).objects.bulk_create(rows, 500)
+
+
 def _chunks(numbers: range, size: int) -> Iterator[list[int]]:
     rest = iter(numbers)
     while some := list(islice(rest, size)):
@@ -287,8 +289,8 @@ def _store(phone: Phone, days: Sequence[date]) -> None:
     """One session and one check-in for each of these days, as uploads would have left them."""
     patient, course = phone.patient, phone.course
     derived = None
-    heads: dict[type, list[Any]] = {Session: [], CheckIn: []}
-    revisions, changes = [], []
+    sessions, check_ins, revisions, changes = [], [], [], []
+    done: set[date] = set()
     for on in days:
         body = phone.body(on)
         derived = derived or derive(body, course)
@@ -316,9 +318,13 @@ def _store(phone: Phone, days: Sequence[date]) -> None:
             )  # fmt: skip
             head = {**common, "revision": 1, "local_date": on}
             if kind is Revision.Kind.CHECK_IN:
-                heads[CheckIn].append(CheckIn(**head, pain_now=1, derived={"clock": "ok"}))
+                rates = (
+                    {"rates_session_day": (on - A_DAY).isoformat()} if on - A_DAY in done else {}
+                )
+                check_ins.append(CheckIn(**head, pain_now=1, derived={"clock": "ok"} | rates))
                 continue
-            heads[Session].append(
+            done.add(on)
+            sessions.append(
                 Session(
                     **head, assignment=course.assignment, slot_id=UUID(body["slot_id"]),
                     outcome=derived["outcome"], dose_ratio=derived["dose_ratio"],
@@ -328,10 +334,8 @@ def _store(phone: Phone, days: Sequence[date]) -> None:
             )  # fmt: skip
         patient.last_received_at = at
     patient.save(update_fields=["change_seq", "last_received_at"])
-    Revision.objects.bulk_create(revisions, 500)
-    Change.objects.bulk_create(changes, 500)
-    for model, rows in heads.items():
-        model.objects.bulk_create(rows, 500)  # type: ignore[attr-defined]
+    for rows in (revisions, changes, sessions, check_ins):
+        _insert(rows)
 
 
 def upload(phone: Phone, on: date) -> bytes:

@@ -75,7 +75,7 @@ class Call:
             )
         if given.status_code >= 400:
             raise Unexpected(f"{self.method} {self.path}: {given.content[:2000]!r}")
-        framing = ("BEGIN", "SAVEPOINT", "RELEASE")
+        framing = ("BEGIN", "SAVEPOINT", "RELEASE", "COMMIT")
         count = sum(not one["sql"].startswith(framing) for one in queries.captured_queries)
         return Answer(given.status_code, given.content, given.headers.get("ETag", ""), count)
 

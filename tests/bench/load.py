@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from multiprocessing import get_context
@@ -147,24 +147,26 @@ def _serve(pipe: Connection) -> None:
         except EOFError:
             return
         try:
-            pipe.send(_prepare(lanes, *said) if word == "prepare" else _run(lanes, *said))
+            if word == "prepare":
+                lanes[said[0]] = _lane(*said[1:])
+                pipe.send(None)
+            else:
+                pipe.send(_run(lanes[said[0]], *said[1:]))
         except (Unexpected, OSError) as error:
             pipe.send(Unexpected(f"{said[0]}: {error}"))
 
 
-def _prepare(
-    lanes: dict[str, _Lane], lane: str, port: int, requests: Sequence[tuple[bytes, int]]
-) -> None:
+def _lane(port: int, requests: Sequence[tuple[bytes, int]]) -> _Lane:
     turns = [(request.split(FRESH), str(status).encode()) for request, status in requests]
-    lanes[lane] = _Lane(port, cycle(turns))
+    return _Lane(port, cycle(turns))
 
 
 def _run(
-    lanes: Mapping[str, _Lane], lane: str, concurrency: int, seconds: float, count: int
+    lane: _Lane, concurrency: int, seconds: float, count: int
 ) -> tuple[float, tuple[float, ...]]:
     latencies: list[float] = []
     with DefaultSelector() as selector:
-        callers = [_Caller(lanes[lane], selector) for _ in range(concurrency)]
+        callers = [_Caller(lane, selector) for _ in range(concurrency)]
         begun = perf_counter()
         for caller in callers:
             caller.call()

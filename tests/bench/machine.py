@@ -195,7 +195,7 @@ def _used_by_others() -> float | None:
         )
     except OSError:
         return None
-    processes = {pid: stat for pid, stat in _processes()}
+    processes = dict(_processes())
     ours = {os.getpid()}
     while more := {pid for pid, stat in processes.items() if stat[1] in ours} - ours:
         ours |= more

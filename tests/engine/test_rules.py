@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protocols.engine.case import Outcome
 from protocols.engine.day import Approval, Clearance, Day, Measured, Reported
-from protocols.engine.progression import GATES, RULES, Late, Outcome, replay
+from protocols.engine.gates import GATES
+from protocols.engine.progression import RULES, Late, replay
 from tests.builders import FIRST, PLANNED, course, day, judged, missed, rules_of
 
 URGENT = (Reported("calf_swelling_dvt_suspected", "urgent"),)
@@ -44,6 +46,26 @@ def test_r2_sets_during_a_stop_are_kept_and_not_counted() -> None:
     result = judged([day(1, reported=URGENT), day(2)])
     assert (result[1].credit, result[1].colour.value) == (0, "-")
     assert [a.code for a in result[1].alerts] == ["session-during-stop"]
+
+
+def test_r2_sets_during_a_stop_are_looked_at_before_anything_gets_harder() -> None:
+    result = judged([day(1, reported=URGENT), day(2), missed(3, clearance=Clearance()), day(4)])
+    assert result[-1].after.reviews == {"session-during-stop"}
+    assert "GG6" in result[-1].failed
+
+
+def test_r3_the_date_of_the_clearance_still_counts_as_stopped() -> None:
+    result = judged([day(1, reported=URGENT), day(2, clearance=Clearance()), day(3)])
+    assert (result[1].rule, result[1].credit, result[1].counts) == ("R3", 0, False)
+    assert [a.code for a in result[1].alerts] == ["session-during-stop"]
+
+
+def test_a_routine_flag_goes_on_and_is_looked_at() -> None:
+    told = (Reported("night_pain", "routine"),)
+    result = judged([day(1, reported=told), day(2), day(3, closed=("night_pain",))])
+    assert [one.rule for one in result] == ["R15"] * 3
+    assert [f"{a.level}:{a.code}" for a in result[0].alerts] == ["routine:night_pain"]
+    assert ["GG6" in one.failed for one in result] == [True, True, False]
 
 
 def test_r1_a_new_flag_during_a_stop_raises_its_own_alert() -> None:
@@ -85,6 +107,11 @@ def test_r4_a_check_in_without_a_session_counts() -> None:
     assert rules_of([missed(1, pain_otherwise=7)]) == ["R13"]
 
 
+@pytest.mark.parametrize("said", [{"before": 8}, {"pop_felt": True}, {"during": 9}])
+def test_r4_without_a_set_logged(said: dict[str, int]) -> None:
+    assert rules_of([missed(1, **said), missed(2)]) == ["R4", "R2"]
+
+
 # --- R5 to R7: red days -----------------------------------------------------------------------
 
 
@@ -97,6 +124,13 @@ def test_r6_the_next_session_day_is_at_half_dose_rounded_up() -> None:
 def test_half_doses_are_used_up_by_session_days_not_by_dates() -> None:
     days = [day(1, during=6), missed(2), missed(3), day(4), day(5)]
     assert planned(days) == [10, 5, 5, 5, 10]
+
+
+def test_r6_a_red_session_at_half_dose_leads_to_another() -> None:
+    days = [day(1, reported=URGENT), missed(2, clearance=Clearance()), day(3), day(4, during=6),
+            day(5), day(6)]  # fmt: skip
+    assert rules_of(days)[3] == "R6"
+    assert planned(days) == [10, 0, 5, 5, 5, 10]
 
 
 def test_r5_the_second_red_in_seven_dates_steps_back_at_full_dose() -> None:
@@ -162,9 +196,31 @@ def test_rest_and_excused_dates_neither_count_nor_break_the_row() -> None:
 def test_r9_back_after_a_gap_at_half_dose_with_a_new_clock() -> None:
     days = [*gap(8), day(10), day(11), day(12)]
     result = judged(days)
-    assert [one.planned for one in result[-3:]] == [5, 5, 10]
+    assert [one.planned for one in result[-4:]] == [5, 5, 5, 10]
     assert result[-3].after.started_on == FIRST + timedelta(days=9)
     assert "gap-7" in result[-1].after.reviews
+
+
+def test_r10_steps_back_once_and_the_return_is_still_at_half_dose() -> None:
+    days = [day(1, approval=PHASE_2), *(missed(n) for n in range(2, 22)), day(22), day(23), day(24)]
+    result = judged(days)
+    assert [one.rule for one in result].count("R10") == 1
+    assert alerts(days) == ["patient:nudge-3", "routine:gap-7"]
+    assert {one.phase_id for one in result[15:]} == {"phase-1"}
+    assert [one.planned for one in result[-3:]] == [5, 5, 10]
+    assert result[-1].after.started_on == FIRST + timedelta(days=21)
+
+
+def test_a_stop_does_not_break_the_row_of_missed_dates() -> None:
+    days = [day(1), missed(2), missed(3, reported=URGENT), missed(4, clearance=Clearance()),
+            missed(5), missed(6)]  # fmt: skip
+    assert rules_of(days) == ["R15", "R13", "R1", "R3", "R13", "R8"]
+
+
+def test_r13_sets_logged_on_a_rest_day_are_no_step_towards_anything() -> None:
+    result = judged([day(1), day(2, planned=0), day(3)])
+    assert [one.rule for one in result] == ["R15", "R13", "R15"]
+    assert (result[1].credit, result[1].colour.value) == (0, "GREEN")
 
 
 # --- R11 and R12: four and six weeks ----------------------------------------------------------
@@ -200,6 +256,13 @@ def test_r11_inside_a_stop_waits_for_the_first_date_after_clearance() -> None:
         missed(29, clearance=Clearance()), day(30),
     ]  # fmt: skip
     assert rules_of(days)[-3:] == ["R2", "R3", "R11"]
+
+
+@pytest.mark.parametrize("said", [{"reported": URGENT}, {"during": 8}])
+def test_r11_on_the_date_a_stop_begins_waits_too(said: dict[str, Any]) -> None:
+    days = [*(day(n) for n in range(1, 28)), day(28, **said), missed(29, clearance=Clearance())]
+    assert "review-4wk" not in judged(days)[-1].after.reviews
+    assert rules_of([*days, day(30)])[-1] == "R11"
 
 
 def test_r12_day_42() -> None:
@@ -251,6 +314,62 @@ def test_t8_an_approved_step_is_not_undone_but_told() -> None:
     assert result[-1].phase_id == "phase-2"
 
 
+def test_t8_a_late_log_ends_the_row_of_missed_dates() -> None:
+    days = [day(1), missed(2), missed(3), missed(4), missed(5)]
+    assert rules_of(days)[3] == "R8"
+    assert rules_of(days, late=late(4, day(3)))[2:] == ["R15", "R13", "R13"]
+
+
+def test_t8_a_gap_that_was_none_is_no_return() -> None:
+    days = [*gap(7), day(9), day(10)]
+    result = judged(days, late=late(9, day(5)))
+    assert [one.planned for one in result[-2:]] == [10, 10]
+    assert result[-1].after.started_on == FIRST
+
+
+def test_t8_a_late_log_may_be_the_return_after_a_gap() -> None:
+    days = [*gap(8), missed(10), day(11), day(12)]
+    result = judged(days, late=late(11, day(10)))
+    assert [one.planned for one in result[-3:]] == [5, 5, 10]
+    assert result[-1].after.started_on == FIRST + timedelta(days=9)
+
+
+def test_t8_a_late_log_uses_up_its_half_dose() -> None:
+    days = [day(1, during=6), missed(2), day(3)]
+    assert planned(days) == [10, 5, 5]
+    assert planned(days, late=late(3, day(2))) == [10, 5, 10]
+
+
+def test_t8_a_second_flag_about_a_flagged_date_joins_the_stop() -> None:
+    days = [day(1, reported=URGENT), missed(2), missed(3)]
+    result = judged(days, late=late(3, day(1, reported=URGENT + EMERGENCY)))
+    assert {one.code for one in result[-1].after.stop} == {
+        "calf_swelling_dvt_suspected",
+        "ces_bladder",
+    }
+    assert [alert.level for alert in result[-1].alerts] == ["emergency"]
+
+
+def test_t8_what_was_told_once_is_not_told_again() -> None:
+    days = [day(1), day(2), day(3), day(4), day(5), day(6)]
+    more = (*late(4, day(2, during=6)), *late(6, day(1, done=9)))
+    result = judged(days, late=more)
+    assert [one.planned for one in result] == [10, 10, 10, 5, 10, 10]
+
+
+def test_t8_a_late_assessment_counts_from_its_own_date() -> None:
+    told = (Measured("walk_pain", 1),)
+    days = [day(1), day(2), day(3, measured=(Measured("walk_pain", 0),)), day(4), day(5)]
+    for late_day, newest in ((day(2, measured=told), 0), (day(4, measured=told), 1)):
+        result = judged(days, late=late(5, late_day))
+        assert result[-1].after.latest["walk_pain"][1] == newest
+
+
+def test_t8_only_a_judged_date_can_be_late() -> None:
+    with pytest.raises(ValueError, match="not judged yet"):
+        judged([day(1)], late=late(1, day(1)))
+
+
 # --- What holds for everybody -----------------------------------------------------------------
 
 PAIN = st.integers(0, 10)
@@ -274,6 +393,22 @@ def history(said: list[dict[str, object]]) -> list[Day]:
 @settings(max_examples=60, deadline=None)
 def test_a_replay_of_the_same_facts_is_the_same(said: list[dict[str, object]]) -> None:
     assert judged(history(said)) == judged(history(said))
+
+
+@given(kept=st.lists(st.booleans(), min_size=2, max_size=12), at=st.integers(0, 11), n=st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_late_log_ends_where_a_punctual_one_does(
+    kept: list[bool], at: int, n: st.DataObject
+) -> None:
+    """Where nothing was changed on account of what was believed meanwhile."""
+    lived = [day(i) if one else missed(i) for i, one in enumerate(kept, start=1)]
+    at %= len(kept) - 1
+    unheard = [*lived[:at], missed(at + 1), *lived[at + 1 :]]
+    arrives = n.draw(st.integers(at + 2, len(kept)))
+    result = judged(unheard, late=late(arrives, lived[at]))
+    changed = {"R8", "R9", "R10"} & {one.rule for one in judged(unheard)}
+    if not changed:
+        assert result == judged(lived)
 
 
 @given(said=HISTORY, at=st.integers(0, 29), more=st.integers(1, 5))

@@ -10,12 +10,13 @@ from uuid import UUID, uuid4
 
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
-from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 
 from backend.clinics.models import Clinic, Episode, Patient, User
 from protocols.models import ProtocolVersion
+
+Answer = Any  # a response as the test client gives it, with `json()` and `request`
 
 
 def session_token(user: User) -> str:
@@ -43,8 +44,8 @@ class Somebody:
         body: object = None,
         *,
         raw: bytes | None = None,
-        **headers: str,
-    ) -> HttpResponse:
+        **headers: Any,
+    ) -> Answer:
         """`path` below /api/v1. Header names are given with underscores."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.token:
@@ -58,27 +59,27 @@ class Somebody:
             headers=sent,
         )
 
-    def get(self, path: str, expect: int = 200, **headers: str) -> Any:
+    def get(self, path: str, expect: int = 200, **headers: Any) -> Any:
         return self._read(self.call("GET", path, **headers), expect)
 
     def put(
-        self, path: str, body: object, expect: int | tuple[int, ...] = (200, 201), **headers: str
+        self, path: str, body: object, expect: int | tuple[int, ...] = (200, 201), **headers: Any
     ) -> Any:
         return self._read(self.call("PUT", path, body, **headers), expect)
 
     def post(
-        self, path: str, body: object, expect: int | tuple[int, ...] = (200, 201), **headers: str
+        self, path: str, body: object, expect: int | tuple[int, ...] = (200, 201), **headers: Any
     ) -> Any:
         return self._read(self.call("POST", path, body, **headers), expect)
 
-    def patch(self, path: str, body: object, expect: int = 200, **headers: str) -> Any:
+    def patch(self, path: str, body: object, expect: int = 200, **headers: Any) -> Any:
         return self._read(self.call("PATCH", path, body, **headers), expect)
 
-    def delete(self, path: str, expect: int | tuple[int, ...] = (200, 204), **headers: str) -> Any:
+    def delete(self, path: str, expect: int | tuple[int, ...] = (200, 204), **headers: Any) -> Any:
         return self._read(self.call("DELETE", path, **headers), expect)
 
     @staticmethod
-    def _read(answer: HttpResponse, expect: int | tuple[int, ...]) -> Any:
+    def _read(answer: Answer, expect: int | tuple[int, ...]) -> Any:
         wanted = (expect,) if isinstance(expect, int) else expect
         assert answer.status_code in wanted, (answer.status_code, answer.content[:2000])
         return json.loads(answer.content) if answer.content else None

@@ -596,12 +596,16 @@ def step(ana: Somebody, shown: Any, word: str, expect: int = 200, **body: Any) -
     return ana.post(f"assignments/{shown['id']}/{word}", body, expect, If_Match=tag)
 
 
+def since(on: date) -> dict[str, Any]:
+    return {"from": on.isoformat()}
+
+
 def end(ana: Staff, shown: Any, expect: int = 200, **body: Any) -> Any:
     return step(ana, shown, "end", expect, **body)
 
 
 def types(phone: OwnPhone, first: date = TODAY, days: int = 7) -> str:
-    plan = phone.plan(**{"from": first.isoformat()}, days=days)
+    plan = phone.plan(**since(first), days=days)
     return "".join(day["day_type"][0] for day in plan["days"])  # training, rest, paused, none
 
 
@@ -632,12 +636,11 @@ def test_a_pause_until_resumed(
     step(ana, running, "pause")
     assert types(ben) == "ppppppp"
     clock.shift(3 * DAY)
-    today = (TODAY + 3 * DAY).isoformat()
-    shown = step(ana, running, "resume", **{"from": today})
+    shown = step(ana, running, "resume", **since(TODAY + 3 * DAY))
 
     assert (shown["status"], shown["version"]) == ("active", 3)
     assert types(ben) == "ppptttt"
-    after = ben.plan(**{"from": TODAY.isoformat()}, days=28)
+    after = ben.plan(**since(TODAY), days=28)
     ids = {slot["slot_id"] for day in before["days"] for slot in day["slots"]}
     assert {s["slot_id"] for day in after["days"] for s in day["slots"]} < ids, (
         "slots keep their id"
@@ -645,10 +648,9 @@ def test_a_pause_until_resumed(
 
 
 def test_a_pause_taken_back_before_it_began(ana: Staff, ben: OwnPhone, running: Any) -> None:
-    tomorrow = (TODAY + DAY).isoformat()
-    step(ana, running, "pause", **{"from": tomorrow})
+    step(ana, running, "pause", **since(TODAY + DAY))
     assert types(ben) == "tpppppp"
-    shown = step(ana, running, "resume", **{"from": tomorrow})
+    shown = step(ana, running, "resume", **since(TODAY + DAY))
 
     assert types(ben) == "ttttttt"
     assert shown["pauses"] == [], "it covers no day"
@@ -657,22 +659,22 @@ def test_a_pause_taken_back_before_it_began(ana: Staff, ben: OwnPhone, running: 
 
 def test_two_pauses_one_after_the_other(ana: Staff, ben: OwnPhone, running: Any) -> None:
     a, b, c, d = (TODAY + n * DAY for n in (1, 2, 4, 5))
-    step(ana, running, "pause", **{"from": c.isoformat()}, until=d.isoformat())
-    step(ana, running, "pause", **{"from": a.isoformat()}, until=b.isoformat())
+    step(ana, running, "pause", **since(c), until=d.isoformat())
+    step(ana, running, "pause", **since(a), until=b.isoformat())
     assert types(ben) == "tpptppt"
 
     for first, last in ((a, a), (b, c), (TODAY, None), (d, None), (TODAY, d)):
         until = {"until": last.isoformat()} if last else {}
-        refused = step(ana, running, "pause", 409, **{"from": first.isoformat()}, **until)
+        refused = step(ana, running, "pause", 409, **since(first), **until)
         assert refused["code"] == "state-conflict"
     assert types(ben) == "tpptppt"
-    step(ana, running, "pause", **{"from": (d + DAY).isoformat()})
+    step(ana, running, "pause", **since(d + DAY))
     assert types(ben) == "tpptppp"
 
 
 def test_resume_in_the_middle_of_a_pause(ana: Staff, ben: OwnPhone, running: Any) -> None:
     step(ana, running, "pause", until=(TODAY + 5 * DAY).isoformat())
-    step(ana, running, "resume", **{"from": (TODAY + 2 * DAY).isoformat()})
+    step(ana, running, "resume", **since(TODAY + 2 * DAY))
 
     assert types(ben) == "ppttttt"
 
@@ -712,7 +714,7 @@ def test_an_ended_plan_ends_with_its_last_day(
 ) -> None:
     clock.shift(3 * DAY)
     last = TODAY + 2 * DAY
-    shown = end(ana, running, **{"from": last.isoformat()}, **said)
+    shown = end(ana, running, **since(last), **said)
 
     assert (shown["status"], shown["end_date"]) == (status, "2026-03-12")
     assert types(ben) == "tttnnnn", "past days stay readable"
@@ -760,7 +762,9 @@ def test_older_prescriptions_stay_readable(ana: Staff, ben: OwnPhone, running: A
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_at_once_one_wins(ana: Staff, ben: OwnPhone, thigh: Episode) -> None:
+def test_of_two_at_once_one_wins(
+    ana: Staff, ben: OwnPhone, thigh: Episode, library: None
+) -> None:
     """Ends, an end and a pause, and two plans for one episode, each pair in the same moment."""
     now, today = datetime.now(UTC), ben.today
     ana.clears_gates(ben.patient)
@@ -768,7 +772,7 @@ def test_of_two_at_once_one_wins(ana: Staff, ben: OwnPhone, thigh: Episode) -> N
     create = f"patients/{ben.patient.pk}/assignments"
     step = {"from": today.isoformat(), "reason": "Away"}
 
-    def same(path: str, body: Any, **headers: str) -> Callable[[], Any]:
+    def same(path: str, body: Any, **headers: Any) -> Callable[[], Any]:
         return lambda: Somebody(ana.token).call("POST", path, body, **headers)
 
     made = at_once(same(create, plan), same(create, plan))

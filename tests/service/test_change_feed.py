@@ -306,14 +306,9 @@ def all_writers_at_once(ben: OwnPhone, rows: int, dice: random.Random) -> None:
     )
 
 
+@pytest.mark.parametrize("rows", [80, pytest.param(3200, marks=pytest.mark.campaign)])
 @pytest.mark.django_db(transaction=True)
 def test_a_reader_misses_nothing_while_others_write(
-    ben: OwnPhone, slow_commits: random.Random
+    rows: int, ben: OwnPhone, slow_commits: random.Random
 ) -> None:
-    all_writers_at_once(ben, 80, slow_commits)
-
-
-@pytest.mark.campaign
-@pytest.mark.django_db(transaction=True)
-def test_a_reader_misses_nothing_at_full_size(ben: OwnPhone, slow_commits: random.Random) -> None:
-    all_writers_at_once(ben, 3200, slow_commits)
+    all_writers_at_once(ben, rows, slow_commits)

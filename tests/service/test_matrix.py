@@ -10,18 +10,19 @@ from uuid import uuid4
 import pytest
 from django.core.management import call_command
 from django.db import transaction
-from django.http import HttpResponse
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
-from backend.api import account, base
+from backend.api import base
 from backend.api.physio import patients
 from backend.care.models import OfPatientQuerySet, Session
+from backend.clinics import actions
 from backend.clinics.models import Clinic, Patient, PatientQuerySet, User
 from backend.problems import Forbidden, NotFound
 from exercises.models import ExerciseQuerySet
 from protocols.models import DraftQuerySet, ProtocolVersion
 from tests.service import matrix
+from tests.service.cast import Answer
 from tests.service.matrix import (
     MARKS,
     RECIPES,
@@ -125,7 +126,7 @@ def _spills(patch: pytest.MonkeyPatch) -> None:
         User.objects.update(locale="tlh")
         return User.objects.select_related("clinic").get(given_name="Ana")
 
-    patch.setattr(account.actions, "change_account", changed)
+    patch.setattr(actions, "change_account", changed)
 
 
 def _names_all(patch: pytest.MonkeyPatch) -> None:
@@ -248,10 +249,9 @@ def test_lists_filters_and_search_show_nothing_of_others(world: World) -> None:
     names = {name for _, name in declared}
     assert {"q", "status", "physiotherapist_id", "cursor", "from", "version"} <= names
     foreign, peer = world.ids["elsewhere"], world.ids["peer"]
-    known_by = ("patient_id", "clinic_id", "physiotherapist_id", "exercise", "draft", "session")
-    lures = [MARKS["other"], MARKS["elsewhere"], MARKS["peer"], "otto", "mark", "%", "_", "draft"]
-    lures += ["200", "1", "history", "2000-01-01", "nprs_worst"]
-    lures += [ids[name] for ids in (foreign, peer) for name in known_by]
+    lures = [MARKS["other"], MARKS["peer"], "mark", "%", "draft", "history", "2000-01-01", "1"]
+    lures += [foreign[name] for name in ("patient_id", "physiotherapist_id", "exercise", "draft")]
+    lures += [peer["patient_id"], peer["session"]]
     shown = 0
     for operation, name in declared:
         for role in ("patient", "physiotherapist", "clinic_admin"):
@@ -337,8 +337,10 @@ def test_a_foreign_reference_is_refused_like_an_unknown_one(world: World) -> Non
     for operation, pointer, change, refused in REFERENCES:
         role = "patient" if WHO[operation] == "P" else "physiotherapist"
         case = Case(by_id[operation], role, "own")
-        answers: dict[str, HttpResponse] = {}
+        answers: dict[str, Answer] = {}
         for relation in reversed(RELATIONS):  # the unknown one first
+            if (operation, relation) == ("exercise_update", "own"):
+                continue  # it does not lead to itself
             body = world.body(case) | change(world.ids[relation])
             allowed = relation not in ("unknown", *refused)
             with undone(allowed):

@@ -252,6 +252,42 @@ def test_the_list_is_in_order_and_paged(ana: Staff) -> None:
     assert len(set(names)) == 7
 
 
+NAMES = ("Åberg", "Zorn", "von Essen", "ABERG", "Vik", "O'Neil", "öberg", "O Neil", "aberg", "Öberg")
+
+
+def test_names_have_one_order_whatever_the_database_makes_of_letters(ana: Staff) -> None:
+    for name in NAMES:
+        PatientFactory.create(physiotherapist=ana.user, given_name=name, family_name=name)
+    rows, path = [], "patients?limit=3"
+    while path:
+        page = ana.get(path)
+        rows += [row["family_name"] for row in page["items"]]
+        path = f"patients?limit=3&cursor={page['next_cursor']}" if page["next_cursor"] else ""
+
+    assert [row.lower() for row in rows[:2]] == ["aberg", "aberg"]
+    assert rows[2:] == ["O Neil", "O'Neil", "Vik", "von Essen", "Zorn", "Åberg", "Öberg", "öberg"]
+
+
+@pytest.mark.parametrize(
+    ("q", "found"),
+    [
+        ("malmström", ["MALMSTRÖM", "Malmström", "malmström"]),
+        ("MALMSTRÖM", ["MALMSTRÖM", "Malmström", "malmström"]),
+        ("åsa", ["MALMSTRÖM", "Malmström"]),
+        ("ÅSA malm", ["MALMSTRÖM", "Malmström"]),
+        ("o_n", []),
+        ("\\", ["back\\slash"]),
+    ],
+)
+def test_letters_are_found_in_any_case(ana: Staff, q: str, found: list[str]) -> None:
+    for given, family in (
+        ("Åsa", "Malmström"), ("ÅSA", "MALMSTRÖM"), ("Eva", "malmström"), ("Per", "back\\slash"),
+    ):  # fmt: skip
+        PatientFactory.create(physiotherapist=ana.user, given_name=given, family_name=family)
+
+    assert sorted(listed(ana, q=q)) == found
+
+
 def test_filters(ana: Staff, ben: OwnPhone) -> None:
     colleague = StaffFactory.create(clinic=ana.user.clinic)
     PatientFactory.create(physiotherapist=colleague, given_name="Åsa", family_name="Öberg")

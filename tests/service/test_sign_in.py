@@ -614,6 +614,16 @@ def test_staff_and_patients_are_no_operators(ana: Staff, ben: OwnPhone) -> None:
         assert client.get("/admin/", follow=True).status_code == 403
 
 
+@pytest.mark.parametrize("page", ["/accounts/2fa/", "/api/auth/browser/v1/auth/session"])
+def test_a_cookie_that_no_session_can_have_is_looked_up_nowhere(
+    db: None, page: str, django_assert_num_queries: Any
+) -> None:
+    with django_assert_num_queries(0):  # PostgreSQL takes no NUL
+        answer = Client().get(page, headers={"Cookie": 'sessionid="abcdefgh\\000ijk"'})
+
+    assert answer.status_code in (302, 401)
+
+
 def test_operators_have_no_role_in_the_api(operator: User) -> None:
     door = Door()
     door.signs_in("op@example.org", PASSWORD)

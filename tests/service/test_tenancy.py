@@ -51,9 +51,9 @@ def pointing(
     bens = Assignment.objects.get()
     again, theirs = (make_episode(p.patient, ana.user, now) for p in (ben, bea))
     copies = {}
-    for patient, episode, key in ((ben.patient, again, "own"), (bea.patient, theirs, "peer")):
+    for owner, episode, key in ((ben.patient, again, "own"), (bea.patient, theirs, "peer")):
         copies[key] = Assignment.objects.create(
-            patient=patient, episode=episode, protocol_version=grade_1, side="left",
+            patient=owner, episode=episode, protocol_version=grade_1, side="left",
             start_date=ben.today, start_phase_id="phase-1", assigned_by=ana.user,
             created_at=now, updated_at=now,
         )  # fmt: skip

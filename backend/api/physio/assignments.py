@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.db import transaction
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -33,13 +34,13 @@ from backend.care.prescribing import (
     assignment_of,
 )
 from backend.care.selectors import plan_for, today_of
+from backend.clinics.actions import lock
 from backend.clinics.models import Episode, Patient
 from backend.problems import (
     MalformedRequest,
     NotFound,
     StateConflict,
     ValidationFailed,
-    VersionMismatch,
 )
 from protocols.models import ProtocolVersion
 
@@ -230,7 +231,6 @@ class Assignments(OfPatient):
         wish = self.wish(request.data, patient)
         made = prescribing.assign(patient=patient, wish=wish, by=self.person, now=self.now)
         self.object_id = made.pk
-        made = Assignment.objects.with_record().get(pk=made.pk)
         shown = assignment_shown(made, today_of(patient, self.now))
         return Response(shown, 201, headers={"ETag": etag_of(as_json(shown))})
 
@@ -295,13 +295,13 @@ class Step(OneAssignment):
     def step(
         self, request: Request, id: str, taken: Callable[[Assignment, dict[str, Any]], Assignment]
     ) -> Response:
-        row = self.found(id)
+        patient = self.found(id).patient
         said = self.takes.checked(request.data)
-        match(request, self.tag(row), required=True)
-        try:
+        with transaction.atomic():
+            lock(patient)  # what is read from here on is of one piece, and stays until we are done
+            row = self.found(id)
+            match(request, self.tag(row), required=True)
             row = taken(row, said)
-        except VersionMismatch:  # somebody was faster, after we looked
-            raise VersionMismatch(current_etag=self.tag(self.found(id))) from None
         return Response(self.shown(row), headers={"ETag": self.tag(row)})
 
 

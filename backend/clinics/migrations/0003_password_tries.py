@@ -4,22 +4,21 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('clinics', '0002_references_stay'),
+        ("clinics", "0002_references_stay"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='PasswordTries',
+            name="PasswordTries",
             fields=[
-                ('key', models.CharField(max_length=64, primary_key=True, serialize=False)),
-                ('at', models.JSONField(default=list)),
-                ('last_at', models.DateTimeField(db_index=True)),
+                ("key", models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ("at", models.JSONField(default=list)),
+                ("last_at", models.DateTimeField(db_index=True)),
             ],
         ),
         migrations.RemoveField(
-            model_name='invitation',
-            name='secret_hash',
+            model_name="invitation",
+            name="secret_hash",
         ),
     ]

@@ -67,7 +67,12 @@ def as_json(one: playing.Played) -> str:
                 for f in judged.findings
             ],
             "alerts": [f"{alert.level}:{alert.code}" for alert in judged.alerts],
+            "open_reviews": sorted(judged.after.reviews),
             "phase_of_next_date": judged.after.phase_id,
+            "planned_on_next_date": one.planned_next,
+            "eased": dict(one.eased),
+            "irritability": one.irritability,
+            "tensioner": list(one.tensioner),
             "differences": list(one.differences),
         }
     )  # fmt: skip

@@ -1,0 +1,98 @@
+"""Rule E1: one exercise above its own ceiling (protocols.md section 5)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from protocols.engine.easing import Easing, Occurrence, e1
+from tests.builders import FIRST, numbers
+
+CEILING = 4
+
+
+def done(*pains: int | None) -> list[Occurrence]:
+    """One occurrence a date from D1 on; the easier variant has the same ceiling."""
+    return [Occurrence(FIRST + timedelta(days=n), pain, CEILING) for n, pain in enumerate(pains)]
+
+
+def eased(number: int, *pains: int | None, has_easier: bool = True) -> Easing | None:
+    on = FIRST + timedelta(days=number - 1)
+    return e1(done(*pains), on, has_easier=has_easier, numbers=numbers())
+
+
+def until(number: int) -> object:
+    return FIRST + timedelta(days=number - 1)
+
+
+def test_nothing_was_done_yet() -> None:
+    assert eased(1) is None
+
+
+def test_at_the_ceiling_is_allowed() -> None:
+    assert eased(2, 4) is None
+
+
+def test_above_it_the_next_occurrence_is_the_easier_variant() -> None:
+    easing = eased(2, 5)
+    assert easing is not None
+    assert (easing.to, easing.until, easing.row) == ("easier", None, (FIRST,))
+
+
+def test_or_half_where_there_is_none() -> None:
+    easing = eased(2, 5, has_easier=False)
+    assert easing is not None
+    assert easing.to == "half"
+
+
+def test_the_next_occurrence_only_however_late_it_comes() -> None:
+    assert eased(20, 5) is not None
+    assert eased(3, 5, 2) is None
+
+
+def test_twice_in_a_row_the_easier_variant_stays_for_seven_days() -> None:
+    on_the_ninth, on_the_tenth = eased(9, 5, 5), eased(10, 5, 5, 1)
+    assert on_the_ninth is not None
+    assert on_the_ninth.until == until(9)
+    assert on_the_tenth is None
+
+
+def test_a_good_time_does_not_end_the_seven_days() -> None:
+    easing = eased(4, 5, 5, 1)
+    assert easing is not None
+    assert easing.until == until(9)
+
+
+def test_one_bad_time_in_the_seven_days_does_not_shorten_them() -> None:
+    easing = eased(6, 5, 5, 1, 5, 1)
+    assert easing is not None
+    assert easing.until == until(9)
+
+
+def test_a_row_that_goes_on_counts_anew() -> None:
+    easing = eased(4, 5, 5, 5)
+    assert easing is not None
+    assert easing.until == until(10)
+
+
+@pytest.mark.parametrize("pains", [(5, 4, 5), (5, 0, 5)])
+def test_a_time_within_the_ceiling_breaks_the_row(pains: tuple[int, ...]) -> None:
+    easing = eased(4, *pains)
+    assert easing is not None
+    assert easing.until is None
+
+
+def test_an_unrated_time_uses_the_easing_up_and_leaves_the_row() -> None:
+    assert eased(3, 5, None) is None
+    easing = eased(4, 5, None, 5)
+    assert easing is not None
+    assert easing.until == until(10)
+
+
+def test_each_time_is_held_against_the_ceiling_of_what_was_done() -> None:
+    """The easier variant may have a lower one."""
+    lived = [Occurrence(FIRST, 5, 4), Occurrence(FIRST + timedelta(days=1), 3, 2)]
+    easing = e1(lived, FIRST + timedelta(days=2), has_easier=True, numbers=numbers())
+    assert easing is not None
+    assert easing.until == until(9)
