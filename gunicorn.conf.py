@@ -1,13 +1,15 @@
 """How gunicorn serves: `gunicorn backend.wsgi` in this folder finds this file by itself."""
 
+import gc
 import os
 
 import environ
 
 from backend.logs import logging_settings
 
-bind = f"{os.environ.get('BIND', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
-workers = int(os.environ.get("WEB_WORKERS", "2"))
+host = (os.environ.get("BIND") or "127.0.0.1").strip("[]")
+bind = f"{f'[{host}]' if ':' in host else host}:{os.environ.get('PORT') or '8000'}"
+workers = int(os.environ.get("WEB_WORKERS") or "2")
 worker_class = "sync"
 preload_app = True  # a refusal to start is said once, and workers share what they load
 timeout = 30  # longer than SQLite waits for its lock and PostgreSQL lets a statement run
@@ -19,3 +21,8 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 accesslog = None  # the line of each request comes from RequestIdMiddleware
 control_socket_disable = True
 logconfig_dict = logging_settings(for_people=environ.Env().bool("DEBUG", default=False))
+
+
+def when_ready(server: object) -> None:
+    """What is loaded by now stays, so workers need not look it through, and go on sharing it."""
+    gc.freeze()

@@ -15,6 +15,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 _log = structlog.stdlib.get_logger("backend.request")
 ASKED_BY_MACHINES = {"healthz", "readyz"}  # every few seconds; their answers tell all
+BY_GUNICORN = ("Error handling request", "Invalid request from")
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -94,8 +95,9 @@ def logging_settings(*, for_people: bool) -> dict[str, Any]:
 
 
 def _without_path(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Django puts the path into the message of a failed request."""
-    if event.get("logger") == "django.request":
+    """Django and gunicorn put the path into the message of a failed request."""
+    said = str(event["event"])
+    if event.get("logger") == "django.request" or said.startswith(BY_GUNICORN):
         event["event"] = "request failed"
     return event
 

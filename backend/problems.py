@@ -201,7 +201,7 @@ class PreconditionRequired(Problem):
 
 
 class PayloadTooLarge(Problem):
-    """The body, or a batch in it, is larger than the service takes. `params.limit` says how much."""
+    """The body, or a batch in it, is larger than what is taken. `params.limit` says how much."""
 
     code = "payload-too-large"
     status = 413

@@ -18,6 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from backend.logs import logging_settings
 
 env = environ.Env()
+env.ENVIRON = {name: value for name, value in os.environ.items() if value}  # empty is unset
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(env.str("VAR_DIR", default="") or BASE_DIR / "var").resolve()
@@ -110,6 +111,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "backend.logs.RequestIdMiddleware",
+    "backend.api.errors.NoDebugPages",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -119,7 +121,6 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "backend.api.errors.DatabaseAway",
     "backend.api.account.StrictSignIn",
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
@@ -153,7 +154,7 @@ reset_tzpath(to=())
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
-LANGUAGES = [("en", "English"), ("sv", "Svenska")]
+LANGUAGES = [("en", "English")]
 
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
@@ -213,14 +214,13 @@ else:
 _REDIS_TIMEOUTS = {"socket_timeout": 1, "socket_connect_timeout": 1}
 
 if REDIS_URL:
-    CACHES: dict[str, dict[str, Any]] = {
-        "default": {
-            "BACKEND": "django.core.cache.backends.redis.RedisCache",
-            "LOCATION": REDIS_URL,
-            "KEY_PREFIX": "rehab",
-            "OPTIONS": _REDIS_TIMEOUTS,
-        }
+    _redis = {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "rehab",
+        "OPTIONS": _REDIS_TIMEOUTS,
     }
+    CACHES: dict[str, dict[str, Any]] = {"default": _redis, "rates": _redis}
     CELERY_BROKER_URL = REDIS_URL
     CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
         **_REDIS_TIMEOUTS,
@@ -228,7 +228,16 @@ if REDIS_URL:
         "visibility_timeout": 300,  # longer than any task may run, short enough to try again
     }
 else:
-    CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    CACHES = {
+        # Codes of a second factor that were tried or used: all processes have to know.
+        "default": {
+            "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+            "LOCATION": VAR_DIR / "cache",
+            "OPTIONS": {"MAX_ENTRIES": 10_000},
+        },
+        # Requests a minute: each process counts for itself, which costs nothing.
+        "rates": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    }
     CELERY_BROKER_URL = "filesystem://localhost"
     CELERY_BROKER_TRANSPORT = "backend.broker:Transport"
     _BROKER_DIR = VAR_DIR / "broker"
@@ -394,6 +403,7 @@ ACCOUNT_RATE_LIMITS = {
 }
 
 HEADLESS_CLIENTS = ("app", "browser")
+MFA_ADAPTER = "backend.clinics.sign_in.SecondFactors"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = DEBUG  # browsers trust http://localhost

@@ -64,14 +64,12 @@ class Exercise(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["clinic", "slug", "version"], name="exercise_version_once_a_clinic"
-            ),
+            models.UniqueConstraint(fields=["clinic", "slug"], name="exercise_once_a_clinic"),
             # NULLs differ in a unique index, so the library needs its own
             models.UniqueConstraint(
-                fields=["slug", "version"],
+                fields=["slug"],
                 condition=Q(clinic=None),
-                name="exercise_version_once_in_the_library",
+                name="exercise_once_in_the_library",
             ),
             models.CheckConstraint(name="pain_ceiling_is_nrs11", condition=Q(pain_ceiling__lte=10)),
         ]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,13 +20,15 @@ from exercises.loader import Catalogue, next_patch, semver
 from exercises.models import Exercise
 from exercises.reading import Finding, Misshapen, Text, pointer, read, typed
 from exercises.sources import findings_in
-from protocols.engine import definition
+from protocols import playing
+from protocols.case_files import case_files, read_case
+from protocols.engine import definition, predicate
+from protocols.engine.plan import MOST_SLOTS_A_DAY
 from protocols.knowledge import Metric, Shared, metrics
 from protocols.models import ProtocolVersion
 from protocols.shape import (
     LIMITS,
     PHASE,
-    PREDICATE,
     PROTOCOL,
     CriterionShape,
     DoseShape,
@@ -56,6 +57,7 @@ class Known:
 class Library:
     """The protocol files as they stand. Use `documents` only where there are no findings."""
 
+    root: Path
     documents: dict[tuple[str, str], tuple[Text, dict[str, object]]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
@@ -208,6 +210,8 @@ def _check_phase(
         yield from _check_dose(row.dose, f"{path}/dose")
         yield from _check_schedule(row.schedule, f"{path}/schedule", slugs - {row.exercise})
         yield from _check_stages(row, path, slugs - {row.exercise})
+        if row.counts:
+            yield from _check_slots(row, path)
     yield from _twins([criterion.id for criterion in phase.exit], f"{at}/exit", "id")
     for order, criterion in enumerate(phase.exit):
         yield from _check_criterion(criterion, at + pointer("exit", order), metrics)
@@ -267,6 +271,17 @@ def _check_schedule(schedule: ScheduleShape, path: str, others: set[str]) -> Ite
         yield Finding("unknown-exercise", f"{path}/not_on_days_of", message, expected)
 
 
+def _check_slots(row: PrescriptionShape, path: str) -> Iterator[Finding]:
+    """What counts is given a session each time, and a date has only so many."""
+    held = [("", row.schedule)]
+    held += [(pointer("stages", number), stage.schedule) for number, stage in enumerate(row.stages)]
+    for at, schedule in held:
+        if schedule.sessions_per_day > MOST_SLOTS_A_DAY:
+            message = f"{schedule.sessions_per_day} sessions of what counts"
+            expected = f"at most {MOST_SLOTS_A_DAY}"
+            yield Finding("range", f"{path}{at}/schedule/sessions_per_day", message, expected)
+
+
 def _check_stages(row: PrescriptionShape, path: str, others: set[str]) -> Iterator[Finding]:
     before = 0
     for number, stage in enumerate(row.stages):
@@ -282,25 +297,23 @@ def _check_stages(row: PrescriptionShape, path: str, others: set[str]) -> Iterat
 def _check_criterion(
     criterion: CriterionShape, path: str, metrics: Mapping[str, Metric] | None
 ) -> Iterator[Finding]:
-    match = re.fullmatch(PREDICATE, criterion.when)
-    if match is None:  # the shape has the same pattern
-        return
-    aggregate, names, _, age, _, value = match.groups()
-    at = f"{path}/when"
-    if ("/" in names) != (aggregate == "ratio"):
-        yield Finding("predicate", at, f"{aggregate} of {names}", "ratio(one/other; …)")
-    if age is not None and aggregate != "latest":
-        yield Finding("predicate", at, f"{age} with {aggregate}", "an age with latest only")
+    rule = predicate.parse(criterion.when)
+    aggregate, at = rule.aggregate, f"{path}/when"
+    if ("/" in rule.metric) != (aggregate == "ratio"):
+        yield Finding("predicate", at, f"{aggregate} of {rule.metric}", "ratio(one/other; …)")
+    if rule.most_days_old is not None and aggregate != "latest":
+        message = f"age<={rule.most_days_old}d with {aggregate}"
+        yield Finding("predicate", at, message, "an age with latest only")
     if metrics is None:
         return
-    for name in names.split("/"):
+    for name in rule.metric.split("/"):
         metric = metrics.get(name)
         if metric is None:
             yield Finding("unknown-metric", at, f"there is no metric {name}", "a known metric")
         elif aggregate in ("max", "min", "mean", "latest"):
-            if not metric.takes(float(value)):
+            if not metric.takes(rule.limit):
                 expected = f"{_shown(metric.min)} to {_shown(metric.max)}"
-                yield Finding("range", at, f"{value} is no {name}", expected)
+                yield Finding("range", at, f"{rule.limit:g} is no {name}", expected)
             if criterion.unit != metric.unit:
                 message = f"{name} is not in {criterion.unit}"
                 yield Finding("unit", f"{path}/unit", message, metric.unit)
@@ -322,7 +335,7 @@ def _twins(names: list[str], path: str, field_name: str) -> Iterator[Finding]:
 
 def read_library(root: Path, *, catalogue: Catalogue, shared: Shared) -> Library:
     """Read and check every protocol file: all findings at once, nothing written."""
-    library = Library()
+    library = Library(root)
     exercises = known_in(catalogue) if catalogue.whole else None
     metrics = shared.metrics or None
     paths = sorted((root / FOLDER).glob("*.yaml"))
@@ -349,12 +362,29 @@ def _take(path: Path, text: Text, document: dict[str, object], library: Library)
 
 
 def stored_findings(library: Library) -> list[Finding]:
-    """Files that change a published version, or come before one."""
-    found = []
-    for (slug, _), (text, document) in library.documents.items():
-        for finding in against_published(document, versions_of(protocol_id(slug))):
+    """Files that change a published version, or come before one; cases that a new one breaks."""
+    found, new = [], set()
+    for (slug, version), (text, document) in library.documents.items():
+        published = versions_of(protocol_id(slug))
+        for finding in against_published(document, published):
             text.find([finding])
             found.append(text.findings[-1])
+        if version not in published:
+            new.add(slug)
+    return found + (_broken_cases(library, new) if new else [])
+
+
+def _broken_cases(library: Library, slugs: Container[str]) -> list[Finding]:
+    """Play the worked cases that name one of these protocols, with its newest version."""
+    newest: dict[str, dict[str, object]] = {}
+    for slug, version in sorted(library.documents, key=lambda place: semver(place[1])):
+        newest[slug] = library.documents[slug, version][1]
+    found: list[Finding] = []
+    for path in case_files(library.root):
+        case, text = read_case(path, root=library.root)
+        if case is not None and case.protocol in slugs:
+            text.find(playing.findings(case, definition.parse(newest[case.protocol])))
+        found += text.findings
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -16,8 +15,9 @@ from pydantic import (
 )
 
 from exercises.loader import Line, Semver, Slug
+from protocols.engine import predicate
 
-# agg(metric; window, option) cmp value: group 1 to 6
+# What predicate.parse reads, for editors: agg(metric; window, option) cmp value.
 PREDICATE = (
     r"^(max|min|mean|sum|count|latest|ratio)"
     r"\(([a-z][a-z0-9_]*(?:/[a-z][a-z0-9_]*)?);"
@@ -26,10 +26,14 @@ PREDICATE = (
     r" (<=|<|>=|>|==|!=) (-?[0-9]{1,6}(?:\.[0-9]{1,6})?)$"
 )
 
+LONGEST_PREDICATE = 200
+
 
 def _predicate(line: str) -> str:
-    if len(line) > 200 or re.fullmatch(PREDICATE, line) is None:
-        raise ValueError("a predicate such as latest(walk_pain; phase, age<=7d) <= 0")
+    try:
+        predicate.parse(line[:LONGEST_PREDICATE])
+    except ValueError:
+        raise ValueError("a predicate such as latest(walk_pain; phase, age<=7d) <= 0") from None
     return line
 
 

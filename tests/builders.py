@@ -9,13 +9,21 @@ from typing import Any
 
 from protocols import playing
 from protocols.engine.case import Course, Judged
-from protocols.engine.day import Day
+from protocols.engine.day import Day, Measured
 from protocols.engine.definition import Protocol
 from protocols.engine.progression import Late, replay
 from protocols.knowledge import rules
 
 FIRST = date(2026, 3, 2)
 PLANNED = 10
+# What leads out of phase 1 of hs-grade-1.
+ALL_CLEAR = tuple(
+    Measured(name, value)
+    for name, value in (
+        ("walk_pain", 0), ("jog_slow_pain", 0), ("sl_squat_pain", 0), ("iso90_pct", 60),
+        ("iso90_pain", 0), ("knee_ext_lag_deg", 0),
+    )
+)  # fmt: skip
 
 
 @cache

@@ -32,7 +32,7 @@ from backend.api.contract import operation
 from backend.api.errors import as_http, problem_of
 from backend.api.fields import In, Many, Text, Truth, Word, Zone
 from backend.api.parsing import loads
-from backend.api.plan_shown import CHECK_IN_WINDOW
+from backend.api.plan_shown import day_closes_at
 from backend.care import feed
 from backend.care.models import Change
 from backend.clinics import actions
@@ -139,7 +139,7 @@ class Meta(Endpoint):
                     "body_bytes": settings.BODY_BYTES,
                     "typing_delay_days": clinic.typing_delay_days,
                     "upload_delay_days": clinic.upload_delay_days,
-                    "day_closes_at": CHECK_IN_WINDOW["to"],
+                    "day_closes_at": day_closes_at(),
                 },
                 "features": [],
             }

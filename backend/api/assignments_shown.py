@@ -10,7 +10,9 @@ from rest_framework import serializers
 from backend.api.base import moment
 from backend.api.plan_shown import DoseOut, dose_shown
 from backend.care.models import Assignment
+from backend.care.prescribing import warnings_of
 from backend.care.selectors import Course, course_of
+from backend.problems import NotFound
 from protocols.engine.definition import Schedule
 from protocols.engine.plan import Prescribed
 
@@ -30,10 +32,15 @@ def status_of(course: Course, today: date) -> str:
 def assignment_shown(
     assignment: Assignment, today: date, number: int | None = None
 ) -> dict[str, object]:
-    """From an assignment loaded with `with_record()`. `number` shows an older version."""
+    """From an assignment loaded with `with_record()`.
+
+    `version` counts every change of the assignment, pausing and resuming too; a log names it. With
+    `number`, days and prescriptions are those that held when it stood there; 404 if it never did.
+    """
     course = course_of(assignment)
-    newest = course.versions[0]
-    version = next((v for v in course.versions if v.number == number), newest)
+    version = course.version_at(assignment.version if number is None else number)
+    if version is None:
+        raise NotFound
     span, phase = course.span_on(today), course.phase_on(today)
     shown: dict[str, object] = {
         "id": str(assignment.pk),
@@ -63,6 +70,7 @@ def assignment_shown(
         "pauses": [
             {"from": pause.from_on.isoformat(), "reason": pause.reason}
             | ({"until": pause.until_on.isoformat()} if pause.until_on else {})
+            | ({"resume_reason": pause.resume_reason} if pause.resume_reason else {})
             for pause in sorted(course.pauses, key=lambda pause: (pause.from_on, pause.paused_at))
             if not pause.is_void
         ],
@@ -77,6 +85,7 @@ def assignment_shown(
             }
             for one in reversed(course.versions)
         ],
+        "warnings": warnings_of(course),
         "created_at": moment(assignment.created_at),
         "updated_at": moment(assignment.updated_at),
     }
@@ -188,12 +197,16 @@ PauseOut = type(
         "from": serializers.DateField(),
         "until": serializers.DateField(required=False),
         "reason": serializers.CharField(),
+        "resume_reason": serializers.CharField(required=False),
     },
 )
 
 
 class AssignmentOut(serializers.Serializer[Any]):
-    """One protocol version given to one patient, with its own version number."""
+    """One protocol version given to one patient.
+
+    `version` grows with every change, also with a pause. `warnings` name wishes that cannot be met.
+    """
 
     id = serializers.UUIDField()
     patient_id = serializers.UUIDField()
@@ -211,5 +224,6 @@ class AssignmentOut(serializers.Serializer[Any]):
     prescriptions = PrescriptionOut(many=True)
     pauses = PauseOut(many=True)
     changes = AssignmentChangeOut(many=True)
+    warnings = serializers.ListField(child=serializers.CharField())
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()

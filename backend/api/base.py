@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Protocol, cast
 from uuid import UUID
 
+from allauth.core.internal.ratelimit import get_ip
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session as SignInSession
-from django.core.cache import cache
+from django.core.cache import caches
+from django.db import transaction
 from django.db.models import CharField, UUIDField
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -59,6 +63,7 @@ PERSON = Written(
         pk=Given("id", UUIDField()), is_active=True
     )
 )
+CACHE_LEFT_ALONE_S = 30
 REFUSING = frozenset({"q=0", "q=0.0", "q=0.00", "q=0.000"})
 CLIENT = re.compile(
     r"[^/]{1,60}/(?P<version>\d{1,6}(\.\d{1,6}){0,2})\S{0,40} \((?P<platform>\w{1,20})\b.*\)",
@@ -84,6 +89,7 @@ class Role(StrEnum):
 
 STAFF = frozenset({Role.PHYSIOTHERAPIST, Role.CLINIC_ADMIN})
 SIGNED_IN = STAFF | {Role.PATIENT}
+READS = ("GET", "HEAD", "OPTIONS")
 
 
 class CompactJSONRenderer(BaseRenderer):
@@ -241,22 +247,28 @@ class Endpoint(APIView):
     renderer_classes = (CompactJSONRenderer,)
     content_negotiation_class = SpeaksJSON
     person: User
+    about: UUID | None = None  # the patient, and below the thing, that the call is about
+    object_id: UUID | None = None
 
     def initial(self, request: Request, *args: object, **kwargs: object) -> None:
         super().initial(request, *args, **kwargs)
         _ = self.now  # a wrong `Demo-Now` is refused before anything happens
         if Role.ANYBODY not in self.roles:
             _check_client(request.headers.get("Client", ""))
-            self.person = self._admitted(request)
+            self.person = self._signed_in(request)
+            self._admit(self.person, request)
         _throttle(request, self)
         handler = getattr(self, (request.method or "").lower(), None)
         if getattr(handler, "takes", None) is not None and request.stream is None:
             raise MalformedRequest("The body is empty.")
 
-    def _admitted(self, request: Request) -> User:
+    def _signed_in(self, request: Request) -> User:
         person = request.user
         if not isinstance(person, User):
             raise Unauthenticated
+        return person
+
+    def _admit(self, person: User, request: Request) -> None:
         if not self.roles.intersection(person.roles):
             raise Forbidden
         if person.works_in_clinic:
@@ -269,7 +281,6 @@ class Endpoint(APIView):
                 raise SecondFactorRequired
         elif self.needs_consent and person.patient.consent_withdrawn_at:
             raise ConsentWithdrawn
-        return person
 
     def demand(self, role: Role) -> None:
         """Narrow a method of a view whose other methods more people may use."""
@@ -317,40 +328,95 @@ class PatientEndpoint(Endpoint):
         return self.person.patient
 
 
-class StaffEndpoint(Endpoint):
-    """For staff. Each call about a patient leaves one audit event, whatever came of it.
+class OfAPatient(Protocol):
+    """What belongs to a patient."""
 
-    A view sets `self.about` as soon as it knows whose data it touches. One that lists patients
-    (`is_about_patients`) leaves its event without naming them.
+    pk: UUID
+    patient_id: UUID
+
+
+class StaffEndpoint(Endpoint):
+    """For staff. Where it is about patients, each call leaves one audit event, whatever came of it.
+
+    A write and its event are stored together or not at all. `self.about` is set by `concerns`, as
+    soon as it is known; where a call ended before, its address says whom it was about.
     """
 
     roles = STAFF
     is_about_patients: ClassVar[bool] = False
-    about: UUID | None = None
-    object_id: UUID | None = None
+    listed: Sequence[str] = ()
+    _is_noted = False
+
+    def initial(self, request: Request, *args: object, **kwargs: object) -> None:
+        super().initial(request, *args, **kwargs)
+        method = (request.method or "").lower()
+        handler = getattr(self, method, None)
+        if self.is_about_patients and request.method not in READS and handler is not None:
+            setattr(self, method, self._with_event(handler))
+
+    def _with_event(self, handler: Callable[..., Response]) -> Callable[..., Response]:
+        @functools.wraps(handler)
+        def both(request: Request, *args: object, **kwargs: object) -> Response:
+            try:
+                with transaction.atomic():
+                    answer = handler(request, *args, **kwargs)
+                    self._note(request, answer.status_code)
+            except BaseException:
+                self.about = self.object_id = None  # what was undone is not named
+                raise
+            self._is_noted = True
+            return answer
+
+        return both
+
+    def concerns(self, patient: Patient, object_id: UUID | None = None) -> None:
+        """From now on the call is about this patient, whose record may be shut for writing."""
+        self.about, self.object_id = patient.pk, object_id
+        if patient.consent_withdrawn_at and self.request.method not in READS:
+            raise ConsentWithdrawn
+
+    def named(self, id: UUID) -> Patient | OfAPatient | None:
+        """What the id in the address means to the caller."""
+        return None
 
     def finalize_response(
         self, request: Request, response: Response, *args: object, **kwargs: object
     ) -> Response:
         answer = super().finalize_response(request, response, *args, **kwargs)
         person = getattr(self, "person", None)
-        if person is not None and (self.about is not None or self.is_about_patients):
-            note(
-                actor=person,
-                action=operation_of(self, request.method or ""),
-                patient_id=self.about,
-                object_id=self.object_id,
-                status=answer.status_code,
-                request_id=request_id_of(request._request),
-                now=timezone.now(),
-            )
+        if person is None or not (self.is_about_patients and person.works_in_clinic):
+            return answer
+        if not self._is_noted and self._operation(request):
+            if self.about is None:
+                self._look_at_address()
+            self._note(request, answer.status_code)
         return answer
 
+    def _look_at_address(self) -> None:
+        try:
+            found = self.named(as_uuid(self.kwargs.get("id", "")))
+        except ValueError:
+            return
+        if isinstance(found, Patient):
+            self.about = found.pk
+        elif found is not None:
+            self.about, self.object_id = found.patient_id, found.pk
 
-def operation_of(view: APIView, method: str) -> str:
-    """The operation id of a view's method, as the API description names it."""
-    named: str = getattr(getattr(view, method.lower(), None), "operation_id", method)
-    return named
+    def _operation(self, request: Request) -> str | None:
+        handler = getattr(self, (request.method or "").lower(), None)
+        return getattr(handler, "operation_id", None)
+
+    def _note(self, request: Request, status: int) -> None:
+        note(
+            actor=self.person,
+            action=self._operation(request) or "",
+            patient_id=self.about,
+            object_id=self.object_id,
+            listed=self.listed,
+            status=status,
+            request_id=request_id_of(request._request),
+            now=timezone.now(),
+        )
 
 
 def request_id_of(request: HttpRequest) -> UUID:
@@ -416,18 +482,43 @@ def _numbers(version: str) -> list[int]:
     return numbers + [0] * (3 - len(numbers))
 
 
+def _caller(request: Request) -> str:
+    """The session where it is one of ours, else the address: anybody can make up a token."""
+    try:
+        session = cast(SessionStore | None, request.auth)
+    except (Unauthenticated, SessionEnded):
+        session = None
+    return f"session {session.session_key}" if session else f"address {get_ip(request._request)}"
+
+
 def _throttle(request: Request, view: Endpoint) -> None:
-    """Uploads and reads per minute and session. A cache that is away lets everybody through."""
-    token = request.headers.get("X-Session-Token") or request.META.get("REMOTE_ADDR", "")
-    kind = "read" if request.method in ("GET", "HEAD", "OPTIONS") else "write"
+    """Uploads and reads per minute and caller."""
+    kind = "read" if request.method in READS else "write"
     limit = settings.READS_PER_MIN if kind == "read" else settings.UPLOADS_PER_MIN
     window = int(timezone.now().timestamp()) // 60
-    who = hashlib.sha256(token.encode()).hexdigest()[:24]
-    key = f"rate:{kind}:{who}:{window}"
-    try:
-        cache.add(key, 0, timeout=90)
-        count = cache.incr(key)
-    except (OSError, ValueError, RedisError):
-        return
-    if count > limit:
+    who = hashlib.sha256(_caller(request).encode()).hexdigest()[:24]
+    if _counted(f"rate:{kind}:{who}:{window}") > limit:
         raise RateLimited(retry_after_s=60 - int(timezone.now().timestamp()) % 60)
+
+
+_cache_left_alone_until = 0.0  # by this process, on its monotonic clock
+
+
+def _counted(key: str) -> int:
+    """How often this was counted by now.
+
+    A cache that is away lets everybody through. It is left alone for a while then, because one
+    that is silent costs every request the second in which it might have answered.
+    """
+    global _cache_left_alone_until
+    if time.monotonic() < _cache_left_alone_until:
+        return 0
+    rates = caches["rates"]
+    try:
+        rates.add(key, 0, timeout=90)
+        return rates.incr(key)
+    except ValueError:  # thrown away in between
+        return 0
+    except (OSError, RedisError):
+        _cache_left_alone_until = time.monotonic() + CACHE_LEFT_ALONE_S
+        return 0

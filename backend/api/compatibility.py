@@ -86,8 +86,9 @@ class _Comparison:
         """What was right to send stays so: nothing narrower, nothing more required."""
         _, old = _resolved(self.old, old)
         _, new = _resolved(self.new, new)
-        yield from _same(at, old, new)
-        if gone := _words(old) - _words(new):
+        if lost := _types(old) - _types(new):
+            yield f"{at}: takes no {', '.join(sorted(lost))}"
+        if "enum" in new and (gone := _words(old) - _words(new)):
             yield f"{at}: takes no {', '.join(sorted(gone))}"
         for limit in UPPER:
             if limit in new and new[limit] < old.get(limit, float("inf")):
@@ -112,7 +113,8 @@ class _Comparison:
         """What a client reads stays there and stays what it was."""
         name, old = _resolved(self.old, old)
         _, new = _resolved(self.new, new)
-        yield from _same(at, old, new)
+        if other := _types(new) - _types(old):
+            yield f"{at}: may be {', '.join(sorted(other))}"
         if name in CLOSED and (added := _words(new) - _words(old)):
             yield f"{at}: {name} is closed, and now has {', '.join(sorted(added))}"
         for name in sorted(set(old.get("required", ())) - set(new.get("required", ()))):
@@ -128,19 +130,24 @@ class _Comparison:
 
 
 def _resolved(document: Schema, schema: Schema) -> tuple[str, Schema]:
-    """What a schema refers to, and its name."""
+    """What a schema refers to, and its name. "This or null" is told as a type among others."""
     name = ""
-    while "$ref" in schema or len(schema.get("allOf", ())) == 1:
-        schema = schema["allOf"][0] if "allOf" in schema else schema
-        if "$ref" in schema:
-            name = schema["$ref"].rpartition("/")[2]
-            schema = document["components"]["schemas"][name]
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        schema = document["components"]["schemas"][name]
+    if len(schema.get("allOf", ())) == 1:
+        return _resolved(document, schema["allOf"][0])
+    options = [_resolved(document, one) for one in schema.get("oneOf", schema.get("anyOf", ()))]
+    some = [(known, option) for known, option in options if option.get("type") != "null"]
+    if len(some) == 1:
+        name, only = some[0]
+        return name, {**only, "type": [*_types(only), "null"]}
     return name, schema
 
 
-def _same(at: str, old: Schema, new: Schema) -> Iterator[str]:
-    if old.get("type") != new.get("type"):
-        yield f"{at}: {new.get('type')}, was {old.get('type')}"
+def _types(schema: Schema) -> set[str]:
+    said = schema.get("type", ())
+    return {said} if isinstance(said, str) else set(said)
 
 
 def _words(schema: Schema) -> set[str]:

@@ -7,7 +7,7 @@ import json
 import re
 from functools import cache
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import translation
 from django.utils.html import format_html, format_html_join
@@ -20,7 +20,7 @@ from rest_framework.response import Response
 
 from backend.api.base import Endpoint, Role, etag_of, is_current, unchanged
 from backend.api.errors import as_http
-from backend.problems import MethodNotAllowed, Problem
+from backend.problems import MethodNotAllowed, NotFound, Problem
 
 # Everything from here. Swagger UI sets styles on elements and brings its icons as data.
 PAGE_POLICY = (
@@ -77,7 +77,7 @@ def problem_page(request: HttpRequest, code: str) -> HttpResponse:
         return _reads_only(request)
     problem = Problem.catalogue.get(code)
     if problem is None:
-        raise Http404
+        return as_http(NotFound(), request)
     context = {
         "problem": problem,
         "about": _marked(inspect.getdoc(problem) or ""),

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
+from types import TracebackType
 from typing import Any
 
 import structlog
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.conf import settings
+from django.core.exceptions import (
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+)
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext
+from django.views.debug import ExceptionReporter
 from redis.exceptions import RedisError
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -31,6 +40,8 @@ from backend.problems import (
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
+READS = ("GET", "HEAD")
+FAILED_WITH = "backend.failed_with"
 
 _log = structlog.stdlib.get_logger("backend.errors")
 
@@ -80,7 +91,8 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response:
 
 
 def shown(problem: Problem, request: HttpRequest) -> dict[str, object]:
-    body = problem.as_json(base_url=f"{request.scheme}://{request.get_host()}")
+    """As JSON. `Host` is not asked: it may be what the problem is about."""
+    body = problem.as_json(base_url=settings.PUBLIC_URL)
     body["title"] = gettext(problem.title)
     body["instance"] = f"urn:uuid:{request_id_of(request)}"
     return body
@@ -126,21 +138,44 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return as_http(InternalError(), request)
+    return as_http(problem_of(sys.exc_info()[1] or InternalError()), request)
 
 
-class DatabaseAway:
-    """Middleware: a database that does not answer is 503 with `Retry-After`, wherever it shows."""
+def reads_only(request: HttpRequest) -> HttpResponse:
+    answer = as_http(MethodNotAllowed(), request)
+    answer["Allow"] = ", ".join(READS)
+    return answer
 
-    def __init__(self, get_response: Any) -> None:
+
+class NoPage(ExceptionReporter):
+    """What Django asks for its page about an exception in development; the log tells it anyway."""
+
+    def __init__(
+        self,
+        request: HttpRequest | None,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        tb: TracebackType | None,
+        is_email: bool = False,
+    ) -> None:
+        super().__init__(request, exc_type, exc_value, tb, is_email)
+        if request is not None:
+            request.META[FAILED_WITH] = exc_value
+
+    def get_traceback_html(self) -> SafeString:
+        return SafeString()
+
+    get_traceback_text = get_traceback_html
+
+
+class NoDebugPages:
+    """Middleware: in development, too, whatever fails anywhere is told as a problem."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        answer: HttpResponse = self.get_response(request)
-        return answer
-
-    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        if isinstance(error, OperationalError | InterfaceError | RedisError):
-            _log.error("failed", problem=Unavailable.code, exc_info=error)
-            return as_http(Unavailable(retry_after_s=RETRY_AFTER_S), request)
-        return None
+        request.exception_reporter_class = NoPage
+        answer = self.get_response(request)
+        error = request.META.pop(FAILED_WITH, None)
+        return answer if error is None else as_http(problem_of(error), request)

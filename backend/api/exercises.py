@@ -44,7 +44,7 @@ BODY_REGIONS = (
 SIDES = ("affected", "unaffected", "each_side", "bilateral", "alternating", "none")
 DOSE_UNITS = ("reps", "hold_s", "duration_s", "distance_m")
 SOUGHT = {"type": "string", "maxLength": 120}
-SLUG = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+SLUG = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*\Z"
 
 
 class UsualDoseIn(In):

@@ -284,7 +284,7 @@ class In(serializers.Serializer[Any]):
             raise ValidationError(
                 {
                     name: [_refused("unknown-field", _("Not a field known here."), {})]
-                    for name in unknown
+                    for name in sorted(unknown)
                 }
             )
         for name in unknown:

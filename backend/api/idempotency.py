@@ -76,13 +76,16 @@ def keyed(handler: Callable[..., Response]) -> Callable[..., Response]:
                 answer = handler(view, request, *args, **kwargs)
                 row.status, row.body = answer.status_code, answer.data
                 row.headers = {name: answer[name] for name in TOLD if answer.has_header(name)}
+                row.about, row.object_id = view.about, view.object_id
                 row.save(force_update=True)
                 return answer
         except IntegrityError:
             first = IdempotencyKey.objects.filter(user=view.person, key=key).first()
             if first is None:
                 raise
-            return _again(first, row.request_sha256)
+            answer = _again(first, row.request_sha256)
+            view.about, view.object_id = first.about, first.object_id
+            return answer
         except OperationalError as error:
             if "lock timeout" in str(error):
                 raise RequestInProgress(retry_after_s=2) from None

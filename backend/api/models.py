@@ -17,6 +17,8 @@ class IdempotencyKey(models.Model):
     status = models.PositiveSmallIntegerField()
     body = models.JSONField(null=True)
     headers = models.JSONField(default=dict)
+    about = models.UUIDField(null=True)  # what the audit says of the call, as of its repeats
+    object_id = models.UUIDField(null=True)
     created_at = models.DateTimeField(db_index=True)
 
     class Meta:

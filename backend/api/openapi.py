@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import yaml
 from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent, get_doc
@@ -17,6 +20,8 @@ from protocols.shape import ProtocolShape
 
 Schema = dict[str, Any]
 
+EXAMPLES = Path(__file__).with_name("examples.yaml")
+NOTHING = {"type": "string", "maxLength": 0}
 TAGGED = ("200", "201")
 SAID = {"200": "As it is now.", "201": "Made.", "204": "Gone.", "304": "What you have is current."}
 HEADERS: dict[str, Schema] = {
@@ -117,6 +122,8 @@ class Description(AutoSchema):
             self._tell_headers(operation)
         if operation is not None and "requestBody" in operation:
             operation["requestBody"]["required"] = True
+            [told] = operation["requestBody"]["content"].values()
+            told["example"] = _examples()[operation["operationId"]]
         return operation
 
     def _tell_headers(self, operation: Schema) -> None:
@@ -149,11 +156,19 @@ class Description(AutoSchema):
         told.pop("x-spec-enum-id", None)  # words alone tell lists of words apart, not their labels
         return told
 
+    def _insert_field_validators(self, field: Any, schema: Schema) -> None:
+        super()._insert_field_validators(field, schema)
+        if NOTHING in schema.get("oneOf", ()):  # or a pattern: two types to a generator, so one
+            told, _ = schema.pop("oneOf")
+            schema.update({name: told[name] for name in ("type", "maxLength") if name in told})
+
     def _map_serializer(
         self, serializer: Any, direction: Direction, bypass_extensions: bool = False
     ) -> Schema:
         told: Schema = super()._map_serializer(serializer, direction, bypass_extensions)
         name = type(serializer).__name__
+        if type(serializer).__doc__ is None:
+            told.pop("description", None)  # that of a class above
         if isinstance(serializer, In) and name.endswith("In") and not serializer.lenient:
             told["additionalProperties"] = False
         return told
@@ -213,6 +228,12 @@ class Protocol(OpenApiSerializerExtension):
     def map_serializer(self, auto_schema: AutoSchema, direction: Direction) -> Schema:
         known: Schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
         return {**known, "properties": {**_document()["properties"], **known["properties"]}}
+
+
+@cache
+def _examples() -> dict[str, object]:
+    found: dict[str, object] = yaml.safe_load(EXAMPLES.read_text())
+    return found
 
 
 def _document() -> Schema:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
+from django.conf import settings
 from rest_framework import serializers
 
 from backend.api.base import Encoded, as_json
-from backend.care.selectors import Course, DayType, Plan, PlannedDay, PlannedSlot, SlotStatus
+from backend.care.selectors import (
+    Course,
+    DayType,
+    Plan,
+    PlannedDay,
+    PlannedSlot,
+    SlotStatus,
+    closing_time,
+)
+from backend.clinics.models import Clinic
 from exercises.models import Exercise
 from protocols.engine.definition import Dose, Limits
 from protocols.engine.plan import Item, Slot
-from protocols.knowledge import safety
+from protocols.knowledge import rules, safety
 
-CHECK_IN_WINDOW = {"from": "06:00", "to": "12:00"}  # a rating is awaited until the day closes
+CHECK_IN_FROM = "06:00"
 WINDOWS = {
     "morning": ({"from": "06:00", "to": "11:00"}, "08:00"),
     "midday": ({"from": "11:00", "to": "16:00"}, "12:30"),
@@ -26,6 +38,17 @@ WEEK = 7
 WORST_PAIN = 10
 
 
+@cache
+def edition() -> str:
+    """One digest of all in a plan that no counter of the patient tells of: texts and times."""
+    said = (settings.SERVICE_VERSION, CHECK_IN_FROM, WINDOWS, safety(), rules())
+    return hashlib.sha256(repr(said).encode()).hexdigest()
+
+
+def day_closes_at() -> str:
+    return f"{closing_time():%H:%M}"
+
+
 def plan_shown(plan: Plan) -> dict[str, object]:
     patient = plan.patient
     items = _Items(plan.exercises)
@@ -34,9 +57,9 @@ def plan_shown(plan: Plan) -> dict[str, object]:
         "version": patient.plan_version,
         "timezone": patient.timezone,
         "from": plan.first.isoformat(),
-        "day_closes_at": CHECK_IN_WINDOW["to"],
+        "day_closes_at": day_closes_at(),
         "days": [_day(day, items) for day in plan.days],
-        "on_device_advice": advice(plan.courses),
+        "on_device_advice": advice(plan.courses, patient.clinic),
     }
 
 
@@ -172,18 +195,21 @@ def _check_in(day: PlannedDay) -> dict[str, object]:
         fields.append("leg_symptom")
     if any((day.on - c.assignment.start_date).days % WEEK == 0 for c in day.courses):
         fields.append("nprs_worst")  # asked weekly
-    return {"due": not day.check_in_given, "window": CHECK_IN_WINDOW, "fields": fields}
+    window = {"from": CHECK_IN_FROM, "to": day_closes_at()}  # a rating is awaited until then
+    return {"due": not day.check_in_given, "window": window, "fields": fields}
 
 
-def advice(courses: tuple[Course, ...]) -> dict[str, object]:
-    """What the phone says offline: the strictest limits of the plans, and the stop signs."""
+def advice(courses: tuple[Course, ...], clinic: Clinic) -> dict[str, object]:
+    """What the phone says offline: the strictest limits, the stop signs, and whom to call."""
     known = safety()
-    return {
+    said: dict[str, object] = {
         "pain_during": bands(strictest([course.protocol.limits for course in courses])),
         "stop_signs": stop_signs(),
         "levels": {code: list(level.patient_text) for code, level in known.levels.items()},
         "urgent_text": known.texts["urgent"],
+        "emergency_number": clinic.emergency_number,
     }
+    return said | ({"urgent_contact": clinic.urgent_contact} if clinic.urgent_contact else {})
 
 
 def stop_signs() -> list[dict[str, object]]:
@@ -304,7 +330,10 @@ _Window = type(
 
 
 class PlanSlotOut(serializers.Serializer[Any]):
-    """One session that the plan expects; its id is the same however often the plan is read."""
+    """One session that the plan expects; its id is the same however often the plan is read.
+
+    On a paused day, what was not done is `excused`: not to be offered.
+    """
 
     slot_id = serializers.UUIDField()
     assignment_id = serializers.UUIDField()
@@ -391,6 +420,8 @@ class AdviceOut(serializers.Serializer[Any]):
     stop_signs = StopSignOut(many=True)
     levels = serializers.DictField(child=serializers.ListField(child=serializers.CharField()))
     urgent_text = serializers.CharField()
+    emergency_number = serializers.CharField()
+    urgent_contact = serializers.CharField(required=False)
 
 
 PlanOut = type(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -29,8 +30,12 @@ def note(
     status: int,
     request_id: UUID,
     now: datetime,
+    listed: Sequence[str] = (),
 ) -> None:
-    """One event for one call, with its outcome read off the HTTP status."""
+    """One event for one call, with its outcome read off the HTTP status.
+
+    `listed` are the patients whom a list showed.
+    """
     assert actor.clinic_id is not None
     AuditEvent.objects.create(
         at=now,
@@ -40,6 +45,15 @@ def note(
         action=action,
         patient_id=patient_id,
         object_id=object_id,
-        outcome="ok" if status < 400 else "failed" if status >= 500 else "denied",
+        listed=list(listed),
+        outcome=_outcome(status),
         request_id=request_id,
     )
+
+
+def _outcome(status: int) -> str:
+    if status < 400:
+        return "ok"
+    if status >= 500:
+        return "failed"
+    return "denied" if status in (401, 403) else "refused"

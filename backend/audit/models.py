@@ -6,6 +6,8 @@ from uuid import uuid4
 
 from django.db import models
 
+OUTCOMES = ("ok", "denied", "refused", "failed")
+
 
 class AuditEvent(models.Model):
     """One read or write of a patient's data by staff. Written once, never changed.
@@ -21,7 +23,8 @@ class AuditEvent(models.Model):
     action = models.CharField(max_length=60)
     patient_id = models.UUIDField(null=True)
     object_id = models.UUIDField(null=True)
-    outcome = models.CharField(max_length=10, choices=[(c, c) for c in ("ok", "denied", "failed")])
+    listed = models.JSONField(default=list)  # ids of the patients that a list showed
+    outcome = models.CharField(max_length=10, choices=[(c, c) for c in OUTCOMES])
     request_id = models.UUIDField()
 
     class Meta:

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
 
 from backend.care import feed
 from backend.care.models import AssignmentVersion, Change
@@ -21,6 +20,7 @@ from exercises.loader import LOG_FIELDS, next_patch, semver
 from exercises.models import Exercise
 
 FIRST_VERSION = "1.0.0"
+AT_A_TIME = 200  # patients locked together while phones are told
 LADDER = {"easier": "easier_slug", "harder": "harder_slug"}
 NO_CONTENT = {"id", "clinic", "version", "sha256", "updated_at", "retired_at"}
 
@@ -47,41 +47,44 @@ def add(*, clinic: Clinic, content: Mapping[str, Any], now: datetime) -> Exercis
     return row
 
 
-@transaction.atomic
 def change(*, exercise: Exercise, content: Mapping[str, Any], now: datetime) -> Exercise:
     """The next version of a clinic's own exercise. Phones that have it are told to read again."""
     assert exercise.clinic is not None
-    _lock(exercise.clinic)
-    row = Exercise.objects.get(pk=exercise.pk)
-    for name, value in content.items():
-        setattr(row, name, value)
-    before = row.sha256
-    _settle(row, _known_to(exercise.clinic))
-    if row.sha256 == before:
-        return row
-    row.version, row.updated_at = next_patch(row.version), now
-    row.save()
-    tell([row], patients=Patient.objects.filter(clinic=exercise.clinic), now=now)
+    with transaction.atomic():
+        _lock(exercise.clinic)
+        row = Exercise.objects.get(pk=exercise.pk)
+        for name, value in content.items():
+            setattr(row, name, value)
+        before = row.sha256
+        _settle(row, _known_to(exercise.clinic))
+        if row.sha256 == before:
+            return row
+        row.version, row.updated_at = next_patch(row.version), now
+        row.save()
+    tell([row], now=now)
     return row
 
 
-def tell(rows: Iterable[Exercise], *, patients: QuerySet[Patient], now: datetime) -> None:
-    """Have the phones of these patients that hold one of these exercises read it again.
+def tell(rows: Iterable[Exercise], *, now: datetime) -> None:
+    """Have the phones that hold an older version of one of these exercises read it again.
 
-    All locks first, so that whoever is being given one of them just now is told as well. The
-    caller's transaction holds the change.
+    Called once the new ones are stored: whoever is given one from then on is given that. A few
+    patients at a time, so that none waits for all the others; what was cut short can be repeated.
     """
     told = {row.pk: feed.Touched(Change.Type.EXERCISE, row.pk, feed_version(row)) for row in rows}
-    if not told:
-        return
-    locked = {row.pk: row for row in patients.order_by("pk").select_for_update(of=("self",))}
     held: dict[UUID, list[feed.Touched]] = {}
-    owners = Change.objects.filter(type=Change.Type.EXERCISE, object_id__in=told)
-    for pk, exercise in owners.order_by("patient", "seq").values_list("patient", "object_id"):
-        if pk in locked:
+    places = Change.objects.filter(type=Change.Type.EXERCISE, object_id__in=told)
+    for pk, exercise, version in places.order_by("patient", "seq").values_list(
+        "patient", "object_id", "version"
+    ):
+        if version != told[exercise].version:
             held.setdefault(pk, []).append(told[exercise])
-    for pk, touched in held.items():
-        feed.touch_plan(locked[pk], touched, now=now)
+    holders = sorted(held)
+    for start in range(0, len(holders), AT_A_TIME):
+        few = Patient.objects.filter(pk__in=holders[start : start + AT_A_TIME]).order_by("pk")
+        with transaction.atomic():
+            for patient in few.select_for_update(of=("self",)):
+                feed.touch_plan(patient, held[patient.pk], now=now)
 
 
 def feed_version(row: Exercise) -> int:

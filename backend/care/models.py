@@ -88,10 +88,11 @@ class Assignment(models.Model):
 
 
 class AssignmentVersion(models.Model):
-    """What was prescribed from a date on, whole. Written once; a change is the next number.
+    """What was prescribed from a date on, whole. Written once; a change is a new row.
 
-    `prescriptions` is a list of `care.plans.Prescribed` as JSON, for all phases, so that a log can
-    be judged by the version that the phone had.
+    `number` is the `version` that the assignment had when this was made. `prescriptions` is a list
+    of `protocols.engine.plan.Prescribed` as JSON, for all phases, so that a log can be judged by
+    the version that the phone had.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
@@ -127,6 +128,7 @@ class Pause(models.Model):
     paused_at = models.DateTimeField()
     resumed_by = models.ForeignKey(User, models.PROTECT, null=True, related_name="+")
     resumed_at = models.DateTimeField(null=True)
+    resume_reason = models.CharField(max_length=400, blank=True, default="")
 
     class Meta:
         constraints = [

@@ -21,6 +21,7 @@ from backend.care.models import (
     Change,
     Flag,
     Pause,
+    Session,
 )
 from backend.care.selectors import Course, catalogue_of, today_of
 from backend.clinics.models import Episode, Patient, User
@@ -131,6 +132,11 @@ def draft(*, patient: Patient, wish: Wish, by: User, now: datetime) -> Course:
 def assign(*, patient: Patient, wish: Wish, by: User, now: datetime) -> Assignment:
     """Give a protocol version to a patient. The gates AG1 to AG7 are checked under the lock."""
     patient = Patient.objects.select_for_update(of=("self",)).get(pk=patient.pk)
+    wish = replace(
+        wish,
+        episode=Episode.objects.get(pk=wish.episode.pk),
+        protocol_version=ProtocolVersion.objects.get(pk=wish.protocol_version.pk),
+    )
     course = draft(patient=patient, wish=wish, by=by, now=now)
     gates = gates_of(patient, wish.episode, course.protocol, start=wish.start_date, now=now)
     if any(not gate.passed for gate in gates):
@@ -198,8 +204,8 @@ def resume(
         raise StateConflict("There is no pause on that day.")
     for row in running:
         row.until_on = first - A_DAY
-        row.resumed_by, row.resumed_at = by, now
-        row.save(update_fields=["until_on", "resumed_by", "resumed_at"])
+        row.resumed_by, row.resumed_at, row.resume_reason = by, now, reason
+        row.save(update_fields=["until_on", "resumed_by", "resumed_at", "resume_reason"])
     return _changed(patient, assignment, now)
 
 
@@ -213,12 +219,16 @@ def end(
     by: User,
     now: datetime,
 ) -> Assignment:
-    """End an assignment; `last` is its last day."""
+    """End an assignment; `last` is its last day: today or yesterday, and no day that has a log."""
     patient, assignment = _open(assignment)
-    if last < assignment.start_date - A_DAY:
-        raise ValidationFailed.at("#/from", "time-order", "Must not be before the start.")
-    if last > today_of(patient, now):
+    today = today_of(patient, now)
+    if last > today:
         raise ValidationFailed.at("#/from", "invalid-value", "An assignment ends today or before.")
+    if last < today - A_DAY:
+        raise ValidationFailed.at("#/from", "time-order", "Must not be before yesterday.")
+    logs = Session.objects.standing().filter(assignment=assignment, local_date__lte=today)
+    if logs.filter(local_date__gt=last).exists():
+        raise ValidationFailed.at("#/from", "time-order", "Must not be before the newest log.")
     assignment.ended_on, assignment.end_kind = last, kind
     assignment.end_reason, assignment.ended_by = reason, by
     return _changed(patient, assignment, now)
@@ -251,6 +261,8 @@ def _touched(assignment: Assignment) -> feed.Touched:
 
 
 def _check(patient: Patient, wish: Wish, protocol: Protocol, phase_id: str, now: datetime) -> None:
+    if wish.protocol_version.status != ProtocolVersion.Status.PUBLISHED:
+        raise ValidationFailed.at("#/protocol_id", "unknown-reference", "No such protocol.")
     if wish.episode.patient_id != patient.pk:
         raise ValidationFailed.at("#/episode_id", "unknown-reference", "There is no such episode.")
     if wish.episode.ended_on is not None:
@@ -276,12 +288,28 @@ def _prescribed(assignment: Assignment, protocol: Protocol, wish: Wish) -> list[
     return tailored(list(rows), wish.changes, protocol, assignment, catalogue)
 
 
+def warnings_of(course: Course) -> list[str]:
+    """Where the chosen days or times of day do not suffice, so that they are not followed."""
+    version, found = course.versions[0], []
+    days, parts = len(version.training_days), len(version.parts_of_day)
+    for phase in course.protocol.phases:
+        for row in course.prescriptions(version, phase.id):
+            held = [row.schedule, *(stage.schedule for stage in row.stages)]
+            a_week = max(schedule.per_week or 0 for schedule in held)
+            a_day = max(schedule.sessions_per_day for schedule in held)
+            if 0 < days < a_week:
+                found.append(f"too-few-days: {row.key} is due {a_week} times a week")
+            if 0 < parts < a_day and row.counts:
+                found.append(f"too-few-parts-of-day: {row.key} is due {a_day} times a day")
+    return list(dict.fromkeys(found))
+
+
 class Unfit(Exception):
     """A change that cannot be made: where in it, and why."""
 
-    def __init__(self, at: str, code: str, detail: str) -> None:
+    def __init__(self, at: str, code: str, detail: str, **params: object) -> None:
         super().__init__(detail)
-        self.at, self.code, self.detail = at, code, detail
+        self.at, self.code, self.detail, self.params = at, code, detail, params
 
 
 def tailored(
@@ -300,7 +328,8 @@ def tailored(
         try:
             rows = _with(change, rows, protocol, assignment, catalogue)
         except Unfit as unfit:
-            errors.append(FieldError(f"#/tailoring/{n}{unfit.at}", unfit.code, unfit.detail))
+            at = f"#/tailoring/{n}{unfit.at}"
+            errors.append(FieldError(at, unfit.code, unfit.detail, unfit.params))
     if errors:
         raise ValidationFailed.of(errors)
     return rows
@@ -314,7 +343,11 @@ def _with(
     catalogue: Mapping[str, Exercise],
 ) -> list[Prescribed]:
     other = _exercise_of(change, catalogue)
-    if other is not None and change["op"] == "add" and "key" not in change:
+    most = protocol.limits.red - 1
+    if change.get("during_max", 0) > most:
+        detail = f"Must be between 0 and {most}, below where this protocol eases off."
+        raise Unfit("/during_max", "out-of-range", detail, min=0, max=most)
+    if other is not None and change["op"] == "add":
         return rows + _added(change, other, rows, protocol, assignment)
     hit = [row for row in rows if _means(change, row)]
     if not hit:
@@ -328,7 +361,7 @@ def _with(
             place = rows.index(hit[0])
             return rows[:place] + new + [row for row in rows[place:] if row not in hit]
         case _:
-            return [_changed_row(row, change) if row in hit else row for row in rows]
+            return [_told(row, change) if row in hit else row for row in rows]
 
 
 def _exercise_of(change: Mapping[str, Any], catalogue: Mapping[str, Exercise]) -> Exercise | None:
@@ -350,16 +383,15 @@ def _means(change: Mapping[str, Any], row: Prescribed) -> bool:
     return bool(change.get("key") == row.key)
 
 
-def _changed_row(row: Prescribed, change: Mapping[str, Any]) -> Prescribed:
-    match change["op"]:
-        case "set_dose":
-            return replace(row, dose=_dose(change, row.unit), stages=())
-        case "set_days":
-            return replace(row, schedule=read(Schedule, change["schedule"]), stages=())
-        case "set_limit":
-            return replace(row, pain_ceiling=change["during_max"])
-        case _:  # an "add" by key was switched on before
-            return row
+def _told(row: Prescribed, change: Mapping[str, Any]) -> Prescribed:
+    """A row with the dose, the days and the limit that a change gives; stages give way to them."""
+    if "dose" in change:
+        row = replace(row, dose=_dose(change, row.unit), stages=())
+    if "schedule" in change:
+        row = replace(row, schedule=read(Schedule, change["schedule"]), stages=())
+    if "during_max" in change:
+        row = replace(row, pain_ceiling=change["during_max"])
+    return row
 
 
 def _swapped(
@@ -367,17 +399,20 @@ def _swapped(
 ) -> list[Prescribed]:
     """Another exercise in the place of a row, for the sides that it is meant for."""
     return [
-        replace(
-            row,
-            id=str(uuid5(assignment.pk, f"{row.key}={other.slug}/{side}")),
-            exercise=other.slug,
-            side=side,
-            unit=other.dose_unit,
-            dose=_dose(change, other.dose_unit) if "dose" in change else usual_dose(other),
-            stages=(),
-            pain_ceiling=other.pain_ceiling,
-            counts=other.kind != EDUCATION,
-            note="",
+        _told(
+            replace(
+                row,
+                id=str(uuid5(assignment.pk, f"{row.key}={other.slug}/{side}")),
+                exercise=other.slug,
+                side=side,
+                unit=other.dose_unit,
+                dose=usual_dose(other),
+                stages=(),
+                pain_ceiling=other.pain_ceiling,
+                counts=other.kind != EDUCATION,
+                note="",
+            ),
+            change,
         )
         for side in _sides_of(other, assignment)
     ]
@@ -397,23 +432,22 @@ def _added(
     if any(row.key == key for row in rows):
         raise Unfit("/exercise", "duplicate", "Added to this phase before.")
     return [
-        Prescribed(
-            id=str(uuid5(assignment.pk, f"{key}/{side}")),
-            version=1,
-            phase_id=phase_id,
-            key=key,
-            exercise=other.slug,
-            order=max((row.order for row in rows), default=0) + 1,
-            side=side,
-            unit=other.dose_unit,
-            dose=_dose(change, other.dose_unit) if "dose" in change else usual_dose(other),
-            schedule=(
-                read(Schedule, change["schedule"])
-                if "schedule" in change
-                else usual_schedule(other)
+        _told(
+            Prescribed(
+                id=str(uuid5(assignment.pk, f"{key}/{side}")),
+                version=1,
+                phase_id=phase_id,
+                key=key,
+                exercise=other.slug,
+                order=max((row.order for row in rows), default=0) + 1,
+                side=side,
+                unit=other.dose_unit,
+                dose=usual_dose(other),
+                schedule=usual_schedule(other),
+                pain_ceiling=other.pain_ceiling,
+                counts=other.kind != EDUCATION,
             ),
-            pain_ceiling=other.pain_ceiling,
-            counts=other.kind != EDUCATION,
+            change,
         )
         for side in _sides_of(other, assignment)
     ]

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -118,7 +119,7 @@ class Status(StrEnum):
     CONFLICT = "conflict"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Report:
     """One record as the phone reports it, already checked for shape. No content: withdrawn."""
 
@@ -132,7 +133,7 @@ class Report:
     def key(self) -> tuple[Kind, UUID]:
         return self.kind, self.phone_id
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         said = json.dumps(self.content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(said.encode()).hexdigest()
@@ -496,11 +497,10 @@ def _check_extra_exercises(patient: Patient, content: Content) -> None:
     if not extra:
         return
     known = Exercise.objects.filter(pk__in=extra).visible_to(patient).values_list("pk", flat=True)
-    unknown = extra.keys() - {str(pk) for pk in known}
-    if unknown:
+    if unknown := extra.keys() - {str(pk) for pk in known}:
         raise ValidationFailed.of(
-            FieldError(f"#/entries/{extra[one]}/exercise_id", "unknown-reference", "Unknown.")
-            for one in unknown
+            FieldError(f"#/entries/{n}/exercise_id", "unknown-reference", "Unknown.")
+            for n in sorted(extra[one] for one in unknown)
         )
 
 
@@ -765,7 +765,9 @@ def _heads_of(model: type[Session] | type[CheckIn]) -> Written[Any]:
 
 HEADS = {kind: _heads_of(model) for kind, model in MODELS.items()}
 CHECK_INS = Written(
-    lambda: CheckIn.objects.filter(patient=_PATIENT, local_date__range=_NEAR).standing()
+    lambda: CheckIn.objects.filter(
+        patient=_PATIENT, local_date__range=_NEAR, pain_now__isnull=False
+    ).standing()
 )
 BEGUN = Written(
     lambda: (

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -20,9 +20,9 @@ from backend.queries import AnyGiven, Given, Written
 from exercises.models import Exercise
 from protocols.engine.definition import Phase, Protocol, read
 from protocols.engine.plan import PhaseSpan, Prescribed, Slot, days_from, slots_on
+from protocols.knowledge import rules
 
 A_DAY = timedelta(days=1)
-CLOSES_AT = time(12, 0)  # a date is judged at noon of the next one (protocols.md section 4)
 
 
 class DayType(StrEnum):
@@ -51,9 +51,15 @@ def today_of(patient: Patient, now: datetime) -> date:
     return now.astimezone(patient.zone).date()
 
 
+@cache
+def closing_time() -> time:
+    """Until when on the next date a rating is awaited, and the date with it."""
+    return time(int(rules()["rating_due_hour"].number))
+
+
 def closes_at(on: date, zone: ZoneInfo) -> datetime:
     """When a date closes at the latest: noon of the next date, on the patient's wall clock."""
-    return datetime.combine(on + A_DAY, CLOSES_AT, zone)
+    return datetime.combine(on + A_DAY, closing_time(), zone)
 
 
 def is_closed(on: date, zone: ZoneInfo, now: datetime) -> bool:
@@ -84,15 +90,24 @@ class Course:
                 return version
         return self.versions[-1]
 
+    def version_at(self, number: int) -> AssignmentVersion | None:
+        """What was prescribed when the assignment stood at this version; None if it never did.
+
+        Pausing, resuming and ending count on as well, so most numbers have no prescriptions of
+        their own: those with the newest number up to it held.
+        """
+        if number > self.assignment.version:
+            return None
+        return next((version for version in self.versions if version.number <= number), None)
+
     def version_for_log(self, on: date, number: int | None, *, days_back: int) -> AssignmentVersion:
         """The version the phone had, if it was current shortly before; else the one in force."""
-        for newer, version in zip((None, *self.versions), self.versions, strict=False):
-            if version.number != number:
-                continue
-            ended = newer is not None and newer.effective_date <= on - timedelta(days=days_back)
-            if version.effective_date <= on and not ended:
-                return version
-        return self.version_on(on)
+        had = None if number is None else self.version_at(number)
+        if had is None or had.effective_date > on:
+            return self.version_on(on)
+        newer = [one for one in self.versions if one.number > had.number]
+        ended = newer and newer[-1].effective_date <= on - timedelta(days=days_back)
+        return self.version_on(on) if ended else had
 
     def span_on(self, on: date) -> PhaseSpan:
         """The phase a date lies in: the one the patient was placed in."""
@@ -257,28 +272,37 @@ def _day(
         PlannedSlot(
             slot,
             course,
-            _status(slot, done.get(slot.id, []), patient, now),
+            _status(slot, done.get(slot.id, []), patient, now, is_paused=course not in running),
             tuple(sorted(phone_id for _, phone_id in done.get(slot.id, []))),
         )
-        for course in running
+        for course in active
         for slot in course.slots(on)
     )
+    asks = any(one.slot.counts for one in slots if one.course in running)
     if not active:
         kind = DayType.NONE
     elif not running:
         kind = DayType.PAUSED
     else:
-        kind = DayType.TRAINING if any(one.slot.counts for one in slots) else DayType.REST
+        kind = DayType.TRAINING if asks else DayType.REST
     return PlannedDay(on, kind, active, slots, check_in_given)
 
 
 def _status(
-    slot: Slot, sessions: Sequence[tuple[str, UUID]], patient: Patient, now: datetime
+    slot: Slot,
+    sessions: Sequence[tuple[str, UUID]],
+    patient: Patient,
+    now: datetime,
+    *,
+    is_paused: bool,
 ) -> SlotStatus:
+    """What became of a slot. A pause excuses what was not done, and hides nothing that was."""
     outcomes = {outcome for outcome, _ in sessions}
     for best in BEST_FIRST:
         if best.value in outcomes:
             return best
+    if is_paused:
+        return SlotStatus.EXCUSED
     if not is_closed(slot.on, patient.zone, now):
         return SlotStatus.DUE
     if not slot.counts:
@@ -299,7 +323,8 @@ def _exercises_of(patient: Patient, slugs: Set[str]) -> dict[str, Exercise]:
 
 
 def _own_first(rows: Iterable[Exercise]) -> dict[str, Exercise]:
-    return {row.slug: row for row in sorted(rows, key=lambda row: row.clinic_id is not None)}
+    """By name, so that what follows from them has one order on every database."""
+    return {row.slug: row for row in sorted(rows, key=lambda row: (row.slug, bool(row.clinic_id)))}
 
 
 # --- What a plan is read from, written as SQL once --------------------------------------------

@@ -398,6 +398,7 @@ def create_episode(
     *, patient: Patient, by: User, now: datetime, said: Mapping[str, Any]
 ) -> Episode:
     """Open a course of care. `said` holds fields of `Episode`."""
+    patient = lock(patient)
     episode = Episode(patient=patient, recorded_by=by, created_at=now, updated_at=now, **said)
     _check_dates(episode)
     episode.save(force_insert=True)
@@ -406,7 +407,7 @@ def create_episode(
 
 @transaction.atomic
 def update_episode(*, episode: Episode, changes: Mapping[str, Any], now: datetime) -> Episode:
-    """Change or end a course of care. The caller holds a lock on the row or on its patient."""
+    """Change or end a course of care. The caller holds the patient's lock."""
     for name, value in changes.items():
         setattr(episode, name, value)
     _check_dates(episode)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from smtplib import SMTPException
 from typing import Any
 
@@ -14,7 +16,9 @@ from allauth.account.models import EmailAddress
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.core.internal.ratelimit import get_ip
 from allauth.headless.internal.restkit.response import ErrorResponse
+from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
+from cryptography.fernet import Fernet, MultiFernet
 from django import forms
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -24,6 +28,7 @@ from django.contrib.sessions.models import Session
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
 from backend.clinics import actions
@@ -41,6 +46,10 @@ _log = structlog.stdlib.get_logger("backend.sign_in")
 
 class SessionStore(db.SessionStore):
     """Sessions that slide: used once in 90 days, they live on."""
+
+    def _validate_session_key(self, key: str | None) -> bool:
+        """A cookie can spell out any letter, NUL included; a key of ours has few kinds."""
+        return bool(key and len(key) >= 8 and key.isascii() and key.isalnum())
 
     def _get_session_from_db(self) -> Session | None:
         row: Session | None = super()._get_session_from_db()  # type: ignore[misc]
@@ -67,6 +76,26 @@ def has_second_factor(person: User, session: SessionBase) -> bool:
 def has_factor_set_up(person: User) -> bool:
     rows = Authenticator.objects.filter(user_id=person.pk)
     return bool(rows.exclude(type=Authenticator.Type.RECOVERY_CODES).exists())
+
+
+class SecondFactors(DefaultMFAAdapter):  # type: ignore[misc]
+    """Secrets of second factors are sealed in the database, with a key that follows SECRET_KEY."""
+
+    def encrypt(self, text: str) -> str:
+        return _seals().encrypt(text.encode()).decode()
+
+    def decrypt(self, encrypted_text: str) -> str:
+        return _seals().decrypt(encrypted_text.encode()).decode()
+
+
+def _seals() -> MultiFernet:
+    """The newest key seals; older ones (SECRET_KEY_FALLBACKS) still open."""
+    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    return MultiFernet([Fernet(urlsafe_b64encode(_derived(key))) for key in keys])
+
+
+def _derived(key: str | bytes) -> bytes:
+    return salted_hmac("backend.clinics.second_factor", "", secret=key, algorithm="sha256").digest()
 
 
 # --- Signing up and in ------------------------------------------------------------------------
@@ -154,7 +183,7 @@ class Adapter(DefaultAccountAdapter):  # type: ignore[misc]
         counters = self._counters(request, credentials)
         self._tries = actions.take_tries(counters=counters, now=timezone.now())
         if self._tries is None:
-            raise self.validation_error("too_many_login_attempts")
+            raise _locked_out(request, self.validation_error("too_many_login_attempts"))
 
     def authenticate(self, request: HttpRequest, **credentials: Any) -> AbstractBaseUser | None:
         user: AbstractBaseUser | None = super().authenticate(request, **credentials)
@@ -190,6 +219,16 @@ def _refusal(request: HttpRequest, error: forms.ValidationError) -> Exception:
     refusal: Exception = PermissionDenied(error.message)
     if hasattr(request.allauth, "headless"):  # type: ignore[attr-defined]
         refusal = ImmediateHttpResponse(ErrorResponse(request, exception=error))
+    return refusal
+
+
+def _locked_out(request: HttpRequest, error: forms.ValidationError) -> Exception:
+    """429 for apps, in allauth's shape. The wait told is the longest it can be."""
+    if not hasattr(request.allauth, "headless"):  # type: ignore[attr-defined]
+        return error
+    answer = ErrorResponse(request, exception=error, status=HTTPStatus.TOO_MANY_REQUESTS)
+    answer["Retry-After"] = str(int(actions.TRIES_WINDOW.total_seconds()))
+    refusal: Exception = ImmediateHttpResponse(answer)
     return refusal
 
 

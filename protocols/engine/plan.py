@@ -98,7 +98,6 @@ def prescribe(
     side: str,
     catalogue: Mapping[str, tuple[str, str]],
     switched_on: frozenset[str] = frozenset(),
-    left_out: frozenset[str] = frozenset(),
 ) -> tuple[Prescribed, ...]:
     """Every prescription of every phase for one patient.
 
@@ -125,13 +124,13 @@ def prescribe(
         )
         for phase in protocol.phases
         for row in phase.prescriptions
-        if _is_given(row, switched_on, left_out)
+        if _is_given(row, switched_on)
         for resolved in sides_of(catalogue[row.exercise][0], side)
     )
 
 
-def _is_given(row: Prescription, switched_on: frozenset[str], left_out: frozenset[str]) -> bool:
-    return (row.included or row.key in switched_on) and not row.gate and row.key not in left_out
+def _is_given(row: Prescription, switched_on: frozenset[str]) -> bool:
+    return (row.included or row.key in switched_on) and not row.gate
 
 
 def sides_of(catalogue_side: str, affected: str) -> tuple[Side, ...]:
@@ -179,7 +178,7 @@ def slots_on(
     counted = [held[row.id][1].sessions_per_day for row in due if row.counts]
     count = min(max(counted, default=1), MOST_SLOTS_A_DAY)
     filled: list[list[Item]] = [[] for _ in range(count)]
-    for row in sorted(due, key=lambda row: (row.order, row.id)):
+    for row in sorted(due, key=lambda row: (row.order, row.key, row.side)):
         dose, schedule = held[row.id]
         if row.counts:
             for index in spread(min(schedule.sessions_per_day, count), count):

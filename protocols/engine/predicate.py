@@ -6,7 +6,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from statistics import fmean
 
 GRAMMAR = re.compile(
@@ -64,7 +64,7 @@ class Predicate:
         return observed is not None and COMPARE[self.compare](observed, self.limit)
 
 
-@cache
+@lru_cache(maxsize=2048)  # drafts bring lines of their own
 def parse(text: str) -> Predicate:
     """Read one predicate; ValueError names what is not of the grammar."""
     found = GRAMMAR.fullmatch(text)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -45,7 +46,7 @@ def main() -> int:
     console.print(_table(results))
     console.print(_in_words(about))
     told = {**about, "results": [asdict(one) | {"holds": one.holds} for one in results]}
-    (ROOT / "bench.json").write_text(json.dumps(told, indent=1) + "\n")
+    asked.to.write_text(json.dumps(told, indent=1) + "\n")
     short = [one for one in results if not one.holds]
     for one in short:
         console.print(f"falls short: {one.job}, {one.against}", style="red")
@@ -58,6 +59,7 @@ def _asked() -> argparse.Namespace:
                         help=f"one part, and again for another: {', '.join(PARTS)}")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="smaller, shorter, noisier")
     parser.add_argument("--rounds", type=int, help=f"how many; {ROUNDS}, or {QUICK_ROUNDS}")
+    parser.add_argument("--to", type=Path, default=ROOT / "bench.json", help="where figures go")
     asked = parser.parse_args()
     asked.only = asked.only or [part for part in PARTS if part not in ON_DEMAND]
     asked.rounds = asked.rounds or (QUICK_ROUNDS if asked.quick else ROUNDS)

@@ -20,7 +20,9 @@ from tests.campaigns.same_script import Script
 from tests.campaigns.sameness import Both
 from tests.campaigns.two_services import Service, both, wait_until_ready
 
-DATABASE_URL = os.environ.get("TEST_DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/postgres"
+DATABASE_URL = (
+    os.environ.get("TEST_DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/postgres"
+)
 REDIS_URL = os.environ.get("TEST_REDIS_URL") or "redis://127.0.0.1:6379/9"
 BEATS_WITHIN_S = 75
 
@@ -51,7 +53,9 @@ def differences(found: Both) -> list[str]:
 def show(found: Both, console: Console) -> None:
     table = Table("operation", "asked", "answered", "different")
     for name, row in sorted(found.rows.items()):
-        statuses = ", ".join(f"{count} × {status}" for status, count in sorted(row.statuses.items()))
+        statuses = ", ".join(
+            f"{count} × {status}" for status, count in sorted(row.statuses.items())
+        )
         table.add_row(name, str(row.statuses.total()), statuses, str(len(row.differences) or ""))
     total = sum(row.statuses.total() for row in found.rows.values())
     table.add_row("all", str(total), "", str(len(differences(found))), style="bold")

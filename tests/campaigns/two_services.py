@@ -87,11 +87,13 @@ def both(database_url: str, redis_url: str) -> Iterator[tuple[Service, Service]]
         own_database = stack.enter_context(own(database_url))
         stack.enter_context(emptied(redis_url))
         services = (
-            Service("embedded", _env(stack, key)),
-            Service("servers", _env(stack, key, DATABASE_URL=own_database, REDIS_URL=redis_url)),
+            Service("embedded", environment(stack, key)),
+            Service(
+                "servers", environment(stack, key, DATABASE_URL=own_database, REDIS_URL=redis_url)
+            ),
         )
         with ThreadPoolExecutor(2) as pool:
-            list(pool.map(_fill, services))
+            list(pool.map(fill, services))
         for service in services:
             stack.enter_context(_running(service))
         yield services
@@ -132,7 +134,7 @@ def emptied(url: str) -> Iterator[None]:
             server.flushdb()
 
 
-def _env(stack: ExitStack, key: str, **more: str) -> dict[str, str]:
+def environment(stack: ExitStack, key: str, **more: str) -> dict[str, str]:
     """As deployed, except that demo mode lets a read set the clock."""
     var = stack.enter_context(TemporaryDirectory(prefix="rehab-same-"))
     (Path(var) / "static").mkdir()
@@ -150,7 +152,7 @@ def _env(stack: ExitStack, key: str, **more: str) -> dict[str, str]:
     }
 
 
-def _fill(service: Service) -> None:
+def fill(service: Service) -> None:
     made = subprocess.run(
         [sys.executable, "-m", "tests.campaigns.same_people"],
         cwd=ROOT,

@@ -14,15 +14,7 @@ from protocols.engine.day import Approval, Day, Measured
 from protocols.engine.definition import Criterion
 from protocols.engine.gates import ASKED, GATES
 from protocols.engine.progression import replay
-from tests.builders import FIRST, course, day, judged, missed
-
-ALL_CLEAR = tuple(
-    Measured(name, value)
-    for name, value in (
-        ("walk_pain", 0), ("jog_slow_pain", 0), ("sl_squat_pain", 0), ("iso90_pct", 60),
-        ("iso90_pain", 0), ("knee_ext_lag_deg", 0),
-    )
-)  # fmt: skip
+from tests.builders import ALL_CLEAR, FIRST, course, day, judged, missed
 
 
 def found(gate: str, days: list[Day], slug: str = "hs-grade-1", **said: Any) -> Finding:

@@ -144,6 +144,13 @@ def test_self_care_is_shown_once_and_makes_no_slots_of_its_own() -> None:
     assert not alone.counts
 
 
+def test_left_comes_before_right_whatever_the_ids() -> None:
+    one = prescribed(id="z", side="left"), prescribed(id="a", side="right")
+    for rows in (one, one[::-1]):
+        [slot] = slots(*rows)
+        assert [item.prescribed.side for item in slot.items] == ["left", "right"]
+
+
 def test_slot_ids_depend_on_assignment_date_and_key_alone() -> None:
     before = [slot.id for slot in slots(prescribed())]
     tailored = prescribed("sg-other", dose=Dose(sets=1, reps=Reps(1, 1)), pain_ceiling=4)

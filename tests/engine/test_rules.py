@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -14,7 +15,7 @@ from protocols.engine.case import Outcome
 from protocols.engine.day import Approval, Clearance, Day, Measured, Reported
 from protocols.engine.gates import GATES
 from protocols.engine.progression import RULES, Late, replay
-from tests.builders import FIRST, PLANNED, course, day, judged, missed, rules_of
+from tests.builders import ALL_CLEAR, FIRST, PLANNED, course, day, judged, missed, rules_of
 
 URGENT = (Reported("calf_swelling_dvt_suspected", "urgent"),)
 EMERGENCY = (Reported("ces_bladder", "emergency"),)
@@ -302,11 +303,7 @@ def test_t8_a_late_stop_sign_stops_on_arrival() -> None:
 
 
 def test_t8_an_approved_step_is_not_undone_but_told() -> None:
-    clear = [Measured(name, value) for name, value in (
-        ("walk_pain", 0), ("jog_slow_pain", 0), ("sl_squat_pain", 0), ("iso90_pct", 60),
-        ("iso90_pain", 0), ("knee_ext_lag_deg", 0),
-    )]  # fmt: skip
-    days = [day(1), day(2), day(3, measured=tuple(clear)), day(4, approval=PHASE_2), day(5), day(6)]
+    days = [day(1), day(2), day(3, measured=ALL_CLEAR), day(4, approval=PHASE_2), day(5), day(6)]
     assert judged(days)[2].outcome is Outcome.ADVANCE
     result = judged(days, late=late(6, day(2, during=5)))
     assert result[2].outcome is Outcome.HOLD
@@ -427,6 +424,31 @@ def test_more_pain_never_makes_treatment_harder(
     before, after = judged(calm), judged(sore)
     assert not (after[at].outcome in HARDER and before[at].outcome not in HARDER)
     assert after[at].after.half_left >= before[at].after.half_left or after[at].after.stop
+
+
+@given(said=HISTORY, at=st.integers(0, 29), done=st.integers(1, 9))
+@settings(max_examples=150, deadline=None)
+def test_fewer_sets_never_make_treatment_harder(
+    said: list[dict[str, object]], at: int, done: int
+) -> None:
+    """Fewer sets leave every plan as it is, and propose nothing that more did not."""
+    whole = history([{**one, "measured": ALL_CLEAR} for one in said])
+    at %= len(whole)
+    fewer = [replace(one, done=min(one.done, done)) if n == at else one
+             for n, one in enumerate(whole)]  # fmt: skip
+    for more, less in zip(judged(whole), judged(fewer), strict=True):
+        assert more.after == less.after
+        assert more.outcome in HARDER or less.outcome not in HARDER
+
+
+@given(said=HISTORY, lost=st.sampled_from(["before", "during", "next_morning", "measured"]))
+@settings(max_examples=150, deadline=None)
+def test_missing_data_never_advance(said: list[dict[str, object]], lost: str) -> None:
+    told = history([{**one, "measured": ALL_CLEAR} for one in said])
+    *earlier, last = told
+    unsaid = replace(last, **{lost: () if lost == "measured" else None})  # type: ignore[arg-type]
+    before, after = judged(told)[-1], judged([*earlier, unsaid])[-1]
+    assert before.outcome in HARDER or after.outcome not in HARDER
 
 
 @given(said=HISTORY)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from django.core.cache import cache
+from django.core.cache import caches
 from django.core.management import call_command
 from django.utils import timezone
 
@@ -28,9 +28,11 @@ from tests.service.cast import (
 def no_rates_remembered(settings: Any) -> Iterator[None]:
     """Rate limits have tests of their own; elsewhere nobody runs into them."""
     settings.UPLOADS_PER_MIN = settings.READS_PER_MIN = 1_000_000
-    cache.clear()
+    for cache in caches.all():
+        cache.clear()
     yield
-    cache.clear()
+    for cache in caches.all():
+        cache.clear()
 
 
 @pytest.fixture(scope="session")

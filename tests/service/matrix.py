@@ -400,7 +400,8 @@ def _life(now: datetime, clinic: Clinic, by: Staff, name: str, mark: str) -> Ids
     tag = by.call("GET", f"assignments/{paused['id']}")["ETag"]
     pause = {"from": phone.today.isoformat(), "reason": mark}
     by.post(f"assignments/{paused['id']}/pause", pause, If_Match=tag)
-    slot = phone.plan(days=1)["days"][0]["slots"][0]
+    slots = phone.plan(days=1)["days"][0]["slots"]
+    slot = next(slot for slot in slots if slot["assignment_id"] == running["id"])
     session = phone.logs(slot, running, note=mark)
     check_in = phone.checks_in(note=mark, stop_signs=["night_pain"])
     assessment = by.records(patient, "nprs_worst", 4, unit="0-10", note=mark)
@@ -543,11 +544,11 @@ RECIPES = {
     "session_list": Recipe(),
     "session_get": Recipe("session"),
     "session_put": Recipe("session", _session, makes=True),
-    "session_withdraw": Recipe("session", query=_next_revision),
+    "session_withdraw": Recipe("session", query=_next_revision, makes=True),
     "check_in_list": Recipe(),
     "check_in_get": Recipe("check_in"),
     "check_in_put": Recipe("check_in", _check_in, makes=True),
-    "check_in_withdraw": Recipe("check_in", query=_next_revision),
+    "check_in_withdraw": Recipe("check_in", query=_next_revision, makes=True),
     "sync_push": Recipe(body=_push),
     "sync_changes": Recipe(),
     "device_put": Recipe("device", _said(platform="web", app_version="2"), makes=True),
@@ -705,10 +706,10 @@ def marks_in(world: World, seen: set[str], answer: Answer, said: str = "") -> li
 
 
 def _audit(world: World, case: Case, events: int) -> list[str]:
-    """Staff leave one event for each call about a patient they may see."""
+    """Staff leave one event for each call about a patient, whatever comes of it."""
     about = RECIPES[case.operation.id].names in ABOUT_PATIENTS or case.operation.id in LISTING
     of_staff = set(ROLES[case.role] or "") & {"T", "A"}
-    wanted = int(bool(about and of_staff and case.expected == 200))
+    wanted = int(bool(about and of_staff))
     if events == wanted:
         return []
     return [f"{case}: {events} audit events, not {wanted}"]

@@ -11,8 +11,10 @@ import pytest
 import time_machine
 from django.utils import timezone
 
+from backend.care import prescribing
 from backend.care.models import Assignment, AssignmentVersion
 from backend.clinics.models import Clinic, Episode
+from backend.problems import StateConflict, ValidationFailed
 from exercises.models import Exercise
 from protocols.models import ProtocolVersion
 from tests.service.cast import OwnPhone, Somebody, Staff, make_episode, make_patient, wish
@@ -101,8 +103,9 @@ def test_preview_is_what_assigning_gives_and_stores_nothing(
     assert not Assignment.objects.exists()
     assert not AssignmentVersion.objects.exists()
 
-    assign(ana, thigh, "hs-grade-1", **more)
+    made = assign(ana, thigh, "hs-grade-1", **more)
     plan = ben.plan()
+    assert told.pop("warnings") == made["warnings"]
     assert all(gate["passed"] for gate in told.pop("gates"))
     assert _without_ids(told) == _without_ids(plan)
     assert len(told["days"]) == 14
@@ -568,6 +571,93 @@ def test_every_change_that_fits_nothing_is_named_at_once(
     assert not Assignment.objects.exists()
 
 
+DOSE = {"sets": 2, "duration_s": 300}
+TWICE = {"kind": "weekly", "per_week": 2, "sessions_per_day": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"op": "remove", "key": BIKE, "dose": DOSE}, "dose"),
+        ({"op": "set_dose", "key": BIKE, "dose": DOSE, "schedule": TWICE}, "schedule"),
+        ({"op": "set_days", "key": BIKE, "schedule": TWICE, "during_max": 1}, "during_max"),
+        ({"op": "set_limit", "key": BIKE, "during_max": 1, "exercise": "sg-clam"}, "exercise"),
+        ({"op": "swap", "key": BIKE, "exercise": "sg-clam", "phase_id": "phase-2"}, "phase_id"),
+        ({"op": "add", "key": BIKE, "exercise": "sg-clam"}, "exercise"),
+        ({"op": "add", "key": BIKE, "phase_id": "phase-2"}, "phase_id"),
+        ({"op": "add", "exercise": "sg-clam", "prescription_id": str(uuid4())}, "prescription_id"),
+    ],
+)
+def test_a_change_says_nothing_that_it_would_not_do(
+    ana: Staff, thigh: Episode, change: Any, pointer: str
+) -> None:
+    refused = preview(ana, thigh, "hs-grade-1", 422, tailoring=[change])
+
+    assert errors(refused) == [(f"#/tailoring/0/{pointer}", "unknown-field")]
+
+
+@pytest.mark.parametrize(
+    ("slug", "change"),
+    [
+        pytest.param("hs-grade-2", {"op": "add", "key": BIKE}, id="switched on"),
+        pytest.param("hs-grade-1", {"op": "add", "exercise": "ca-elliptical"}, id="added"),
+        pytest.param("hs-grade-1", {"op": "swap", "key": DIG, "exercise": "ca-bike"}, id="swapped"),
+    ],
+)
+def test_what_is_brought_in_may_have_its_own_dose_days_and_limit(
+    ana: Staff, thigh: Episode, slug: str, change: Any
+) -> None:
+    change |= {"dose": DOSE, "schedule": TWICE, "during_max": 1}
+    made = tailored(ana, thigh, change, slug=slug)
+    own = [row for row in made["prescriptions"] if row["schedule"] == TWICE
+           and row["pain_limit"]["during_max"] == 1]  # fmt: skip
+
+    assert [row["dose"] | {"side": ""} for row in own] == [DOSE | {"side": ""}]
+
+
+@pytest.mark.parametrize("change", [
+    {"op": "set_limit", "key": DIG},
+    {"op": "add", "exercise": "sg-clam"},
+    {"op": "swap", "key": DIG, "exercise": "sg-clam"},
+])  # fmt: skip
+def test_no_limit_reaches_where_the_protocol_eases_off(
+    ana: Staff, thigh: Episode, change: Any
+) -> None:
+    refused = preview(ana, thigh, "hs-grade-1", 422, tailoring=[change | {"during_max": 6}])
+    [error] = refused["errors"]
+
+    assert (error["pointer"], error["code"]) == ("#/tailoring/0/during_max", "out-of-range")
+    assert error["params"] == {"min": 0, "max": 5}
+    preview(ana, thigh, "hs-grade-1", tailoring=[change | {"during_max": 5}])
+
+
+def test_wishes_that_do_not_suffice_are_named(ana: Staff, ben: OwnPhone, thigh: Episode) -> None:
+    few = {"days": ["mon"], "parts_of_day": ["evening"]}
+    told = preview(ana, thigh, "hs-grade-1", schedule=few)["warnings"]
+
+    assert f"too-few-parts-of-day: {DIG} is due 2 times a day" in told
+    assert "too-few-days: phase-3/sg-rdl-single is due 2 times a week" in told
+    assert assign(ana, thigh, "hs-grade-1", schedule=few)["warnings"] == told
+
+
+def test_what_changed_since_the_wish_is_seen_under_the_lock(
+    ana: Staff, ben: OwnPhone, thigh: Episode, now: datetime
+) -> None:
+    ana.clears_gates(ben.patient)
+    protocol = version_of("hs-grade-1")
+    asked = prescribing.Wish(protocol_version=protocol, episode=thigh, start_date=TODAY)
+
+    def refused(kind: type[Exception]) -> None:
+        with pytest.raises(kind):
+            prescribing.assign(patient=ben.patient, wish=asked, by=ana.user, now=now)
+
+    ProtocolVersion.objects.filter(pk=protocol.pk).update(status="retired")
+    refused(ValidationFailed)
+    ProtocolVersion.objects.filter(pk=protocol.pk).update(status="published")
+    Episode.objects.filter(pk=thigh.pk).update(ended_on=TODAY, end_reason="completed")
+    refused(StateConflict)
+
+
 @pytest.mark.parametrize(
     ("change", "pointer"),
     [
@@ -624,7 +714,8 @@ def test_a_pause_with_an_end(
     assert shown["pauses"] == [{"from": "2026-03-10", "until": "2026-03-12", "reason": "A cold"}]
     assert types(ben) == "ppptttt"
     paused = ben.plan(days=1)["days"][0]
-    assert (paused["slots"], paused["check_in"]) == ([], {"due": False})
+    assert {slot["status"] for slot in paused["slots"]} == {"excused"}
+    assert paused["check_in"] == {"due": False}
     clock.shift(3 * DAY)
     assert ben.get(f"assignments/{running['id']}")["status"] == "active"
 
@@ -642,7 +733,7 @@ def test_a_pause_until_resumed(
     assert types(ben) == "ppptttt"
     after = ben.plan(**since(TODAY), days=28)
     ids = {slot["slot_id"] for day in before["days"] for slot in day["slots"]}
-    assert {s["slot_id"] for day in after["days"] for s in day["slots"]} < ids, (
+    assert {s["slot_id"] for day in after["days"] for s in day["slots"]} == ids, (
         "slots keep their id"
     )
 
@@ -677,6 +768,58 @@ def test_resume_in_the_middle_of_a_pause(ana: Staff, ben: OwnPhone, running: Any
     step(ana, running, "resume", **since(TODAY + 2 * DAY))
 
     assert types(ben) == "ppttttt"
+
+
+def test_a_pause_hides_nothing_that_was_done(ana: Staff, ben: OwnPhone, running: Any) -> None:
+    slots = ben.plan(days=1)["days"][0]["slots"]
+    ben.logs(slots[0], running)
+    step(ana, running, "pause")
+
+    day = ben.plan(days=1)["days"][0]
+    assert (day["day_type"], [slot["slot_id"] for slot in day["slots"]]) == (
+        "paused", [slot["slot_id"] for slot in slots],
+    )  # fmt: skip
+    assert [slot["status"] for slot in day["slots"]] == [
+        "completed", *["excused"] * (len(slots) - 1),
+    ]  # fmt: skip
+
+
+def test_why_it_was_resumed_is_kept(ana: Staff, ben: OwnPhone, running: Any) -> None:
+    step(ana, running, "pause")
+    shown = step(ana, running, "resume", **since(TODAY + DAY), reason="Fever is gone")
+
+    assert [pause["resume_reason"] for pause in shown["pauses"]] == ["Fever is gone"]
+
+
+@pytest.mark.parametrize("said", [1, 2, 999], ids=["before", "after", "never heard of"])
+def test_a_log_is_judged_by_what_held_at_its_version(
+    ana: Staff, ben: OwnPhone, running: Any, said: int
+) -> None:
+    """A phone names the version that it was shown, which a pause has moved on."""
+    plan = AssignmentVersion.objects.get()
+    step(ana, running, "pause", **since(TODAY + DAY))
+    [now_has] = ben.plan(days=1)["days"][0]["assignments"]
+    assert now_has["version"] == 2
+    later = AssignmentVersion.objects.create(
+        assignment=plan.assignment, number=3, effective_date=TODAY, made_at=MORNING,
+        made_by=ana.user, parts_of_day=[], training_days=[],
+        prescriptions=[row | {"dose": with_more_sets(row)} for row in plan.prescriptions],
+    )  # fmt: skip
+    Assignment.objects.update(version=3)
+    slot = ben.slot()
+    counted = [item for item in slot["items"] if item["counts"]]
+    assert all(item["dose"]["sets"] > 10 for item in counted), later
+
+    made = ben.logs(slot, running, assignment_version=said)
+    [of_plan] = [row for row in plan.prescriptions if row["id"] == counted[0]["prescription_id"]]
+    sets = of_plan["dose"]["sets"] if said < 3 else counted[0]["dose"]["sets"]
+    judged = {item["prescription_id"]: item for item in made["derived"]["items"]}
+    one = judged[counted[0]["prescription_id"]]
+    assert one["prescribed"] / one["performed"] == pytest.approx(sets / counted[0]["dose"]["sets"])
+
+
+def with_more_sets(row: Any) -> Any:
+    return row["dose"] | {"sets": 10 + row["dose"]["sets"]}
 
 
 @pytest.mark.parametrize(
@@ -722,6 +865,28 @@ def test_an_ended_plan_ends_with_its_last_day(
     assert ana.get(f"assignments/{running['id']}") == shown
 
 
+def test_no_log_is_after_the_end(
+    clock: time_machine.Traveller, ana: Staff, ben: OwnPhone, running: Any
+) -> None:
+    slot = ben.slot()
+    clock.shift(DAY)
+    today = ben.logs(ben.slot(), running)
+    assert errors(end(ana, running, 422)) == [("#/from", "time-order")]
+    ben.delete(f"me/sessions/{today['id']}?revision=2")
+    end(ana, running)
+
+    yesterday: dict[str, Any] = {name: (MORNING - timedelta(minutes=n)).isoformat() for n, name in
+                 enumerate(("recorded_at", "ended_at", "started_at"))}  # fmt: skip
+    ben.logs(slot, running, local_date=TODAY.isoformat(), **yesterday)
+
+
+def test_yesterday_is_as_far_back_as_a_plan_ends(
+    clock: time_machine.Traveller, ana: Staff, running: Any
+) -> None:
+    clock.shift(2 * DAY)
+    assert errors(end(ana, running, 422)) == [("#/from", "time-order")]
+
+
 def test_an_ended_plan_takes_no_more_changes(ana: Staff, ben: OwnPhone, running: Any) -> None:
     ended = end(ana, running)
     for word in ("pause", "resume", "end"):
@@ -752,7 +917,8 @@ def test_older_prescriptions_stay_readable(ana: Staff, ben: OwnPhone, running: A
     path = f"assignments/{running['id']}"
 
     assert ben.get(f"{path}?version=1")["prescriptions"] == running["prescriptions"]
-    for unknown in ("2", "0", "999999"):
+    assert ben.get(f"{path}?version=2")["prescriptions"] == running["prescriptions"]
+    for unknown in ("3", "0", "999999"):
         assert ben.get(f"{path}?version={unknown}", 404)["code"] == "not-found"
     for nonsense in ("one", "-1", "1.0", "", "1234567", "%C2%B2"):
         assert ben.get(f"{path}?version={nonsense}", 400)["code"] == "malformed-request"
@@ -762,9 +928,7 @@ def test_older_prescriptions_stay_readable(ana: Staff, ben: OwnPhone, running: A
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_at_once_one_wins(
-    ana: Staff, ben: OwnPhone, thigh: Episode, library: None
-) -> None:
+def test_of_two_at_once_one_wins(ana: Staff, ben: OwnPhone, thigh: Episode, library: None) -> None:
     """Ends, an end and a pause, and two plans for one episode, each pair in the same moment."""
     now, today = datetime.now(UTC), ben.today
     ana.clears_gates(ben.patient)

@@ -62,8 +62,9 @@ def test_a_new_phone_gets_all_that_is_current(ben: OwnPhone, plan_of_ben: Any, r
     assert by_type["assignment"]["data"] == ben.get("me/assignments")["items"][0]
     given = {row["exercise"]["slug"] for day in ben.plan()["days"] for slot in day["slots"]
              for row in slot["items"]}  # fmt: skip
-    known = {one["data"]["slug"] for one in page["items"] if one["type"] == "exercise"}
-    assert given <= known
+    known = [one["data"]["slug"] for one in page["items"] if one["type"] == "exercise"]
+    assert given <= set(known)
+    assert known == sorted(known)  # not as the database happens to find them
 
     after = changes(ben, page["cursor"])
     assert (after["items"], after["reset"], after["has_more"]) == ([], False, False)
@@ -264,6 +265,7 @@ def slow_commits(monkeypatch: pytest.MonkeyPatch) -> random.Random:
 def all_writers_at_once(ben: OwnPhone, rows: int, dice: random.Random) -> None:
     """Write from many threads while one reads by cursor; the reader must end up with everything."""
     rating = check_in_at(timezone.now().astimezone(ben.patient.zone))
+    del rating["pain_now"]  # thousands of ratings of one day would be judged against each other
     written, stop = {str(UUID(int=dice.getrandbits(128))) for _ in range(rows)}, Event()
     queues = [sorted(written)[n::WRITERS] for n in range(WRITERS)]
 
@@ -296,7 +298,7 @@ def all_writers_at_once(ben: OwnPhone, rows: int, dice: random.Random) -> None:
         writers = [pool.submit(write, ids, [dice.random() * 0.004 for _ in ids]) for ids in queues]
         try:
             for writer in writers:
-                writer.result(timeout=300)
+                writer.result(timeout=900)
         finally:
             stop.set()
         seen = reader.result(timeout=60)

@@ -252,7 +252,18 @@ def test_the_list_is_in_order_and_paged(ana: Staff) -> None:
     assert len(set(names)) == 7
 
 
-NAMES = ("Åberg", "Zorn", "von Essen", "ABERG", "Vik", "O'Neil", "öberg", "O Neil", "aberg", "Öberg")
+NAMES = (
+    "Åberg",
+    "Zorn",
+    "von Essen",
+    "ABERG",
+    "Vik",
+    "O'Neil",
+    "öberg",
+    "O Neil",
+    "aberg",
+    "Öberg",
+)
 
 
 def test_names_have_one_order_whatever_the_database_makes_of_letters(ana: Staff) -> None:
@@ -390,6 +401,26 @@ def test_bad_episodes(
     assert ana.get(path)["items"] == [made]
 
 
+def test_what_may_be_absent_is_cleared_with_null(ana: Staff, ben: OwnPhone) -> None:
+    path = f"patients/{ben.patient.pk}/episodes"
+    ended = {"ended_on": "2026-12-20", "end_reason": "completed"}
+    made = ana.post(path, EPISODE | ended)
+    gone = {"onset_date", "diagnosis_code", *ended}
+    [error] = ana.patch(f"episodes/{made['id']}", {"ended_on": None}, 422)["errors"]
+    assert (error["pointer"], error["code"]) == ("#/ended_on", "required")
+    left = ana.patch(f"episodes/{made['id']}", dict.fromkeys(gone))
+
+    assert left.keys() == made.keys() - gone
+    for body, expect in ((EPISODE | {"onset_date": None}, "#/onset_date"),):
+        assert [e["pointer"] for e in ana.post(path, body, 422)["errors"]] == [expect]
+
+
+def test_a_diagnosis_in_words_alone_is_shown(ana: Staff, thigh: Episode) -> None:
+    Episode.objects.filter(pk=thigh.pk).update(diagnosis_text="Old strain")
+    [shown] = ana.get(f"patients/{thigh.patient_id}/episodes")["items"]
+    assert shown["diagnosis_code"] == {"text": "Old strain"}
+
+
 def test_episodes_elsewhere(olga: Staff, ana: Staff, thigh: Episode) -> None:
     olga.patch(f"episodes/{thigh.pk}", {"title": "x"}, 404)
     olga.post(f"patients/{thigh.patient_id}/episodes", EPISODE, 404)
@@ -482,8 +513,9 @@ def test_every_call_leaves_one_event(
     assert events() == [
         ("patient_list", None, "ok"),
         ("patient_get", id, "ok"),
-        ("patient_update", id, "denied"),
+        ("patient_update", id, "refused"),
         ("episode_update", id, "ok"),
+        ("patient_sessions", id, "denied"),
     ]
     made = ana.post("patients", NORA, 201)
     assert events()[-1] == ("patient_create", UUID(made["id"]), "ok")

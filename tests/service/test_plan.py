@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -19,8 +20,10 @@ from django.conf import settings
 from django.core.management import call_command
 from django.utils import timezone
 
+from backend.api import plan_shown
 from backend.clinics.models import Clinic, Episode
 from exercises.models import Exercise
+from protocols.knowledge import safety
 from protocols.models import ProtocolVersion
 from tests.service.cast import OwnPhone, Staff, make_episode, make_patient, make_staff
 from tests.service.matrix import an_exercise
@@ -416,6 +419,17 @@ def test_stop_signs_are_those_of_the_safety_library(ana: Staff, ben: OwnPhone, t
         ben.checks_in(stop_signs=[code])
 
 
+def test_the_phone_knows_whom_to_call(ben: OwnPhone, harbour: Clinic) -> None:
+    before = ben.call("GET", "me/plan")
+    assert before.json()["on_device_advice"]["emergency_number"] == "112"
+    assert "urgent_contact" not in before.json()["on_device_advice"]
+    Clinic.objects.filter(pk=harbour.pk).update(emergency_number="999", urgent_contact="The ward")
+
+    after = ben.call("GET", "me/plan", If_None_Match=before["ETag"])
+    told = after.json()["on_device_advice"]
+    assert (told["emergency_number"], told["urgent_contact"]) == ("999", "The ward")
+
+
 def test_without_a_plan_the_stop_signs_still_stand(ben: OwnPhone) -> None:
     plan = ben.plan()
 
@@ -427,7 +441,7 @@ def test_without_a_plan_the_stop_signs_still_stand(ben: OwnPhone) -> None:
 
 @pytest.mark.parametrize(
     ("wish", "language"),
-    [("en", "en"), ("sv", "sv"), ("sv-SE, en;q=0.5", "sv"), ("tlh", "en"), ("*", "en"), ("", "en")],
+    [("en", "en"), ("sv-SE, en;q=0.5", "en"), ("tlh", "en"), ("*", "en"), ("", "en")],
 )
 def test_the_language_is_told_and_codes_are_the_same_in_all(
     ana: Staff, ben: OwnPhone, thigh: Episode, wish: str, language: str
@@ -491,7 +505,7 @@ class Course:
         self.exercise = ana.post("exercises", an_exercise("st-ours", "Ours"))["id"]
         added = [{"op": "add", "exercise": "st-ours"}]
         self.made = assign(ana, episode, "hs-grade-1", tailoring=added)
-        self.ids: list[str] = []
+        self.sent: list[tuple[str, Any]] = []
         self.count = 0
 
     def reads(self) -> list[tuple[str, bytes]]:
@@ -507,13 +521,19 @@ class Course:
     def log(self, **more: Any) -> None:
         slots = self.ben.plan(days=1)["days"][0]["slots"]
         if slots:
-            self.ids.append(str(uuid4()))
-            body = self.ben.session_of(slots[0], self.made, **more)
-            self.ben.put(f"me/sessions/{self.ids[-1]}", body)
+            path = f"me/sessions/{uuid4()}"
+            self.sent.append((path, self.ben.session_of(slots[0], self.made, **more)))
+            self.ben.put(*self.sent[-1])
+
+    def repeat(self) -> None:
+        """The phone is heard again, some time later, and has nothing new to say."""
+        if self.sent:
+            self.clock.shift(1200)
+            self.ben.put(*self.sent[-1])
 
     def withdraw(self) -> None:
-        if self.ids:
-            self.ben.delete(f"me/sessions/{self.ids.pop()}?revision=9")
+        if self.sent:
+            self.ben.delete(f"{self.sent.pop()[0]}?revision=9")
 
     def change_exercise(self) -> None:
         self.count += 1
@@ -534,6 +554,7 @@ HAPPENINGS: dict[str, Callable[[Course], object]] = {
     "a session": lambda course: course.log(),
     "a session begun": lambda course: course.log(state="open"),
     "a session withdrawn": Course.withdraw,
+    "the same session again": Course.repeat,
     "a check-in": lambda course: course.ben.checks_in(),
     "a pause": lambda course: course.step("pause"),
     "going on": lambda course: course.step("resume"),
@@ -563,7 +584,7 @@ def test_the_tag_changes_whenever_the_answer_does(
     held = course.reads()
     told: dict[tuple[int, str], bytes] = {}
     happened = []
-    for _ in range(20):
+    for _ in range(25):
         happened.append(chance.choice(list(HAPPENINGS)))
         HAPPENINGS[happened[-1]](course)
         seen = course.reads()
@@ -576,6 +597,35 @@ def test_the_tag_changes_whenever_the_answer_does(
             answer = ben.call("GET", f"me/plan{query}", If_None_Match=tag)
             assert (answer.status_code, answer.content) == (304, b"")
         held = seen
+
+
+def test_another_text_is_another_tag(ben: OwnPhone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a new release: nothing of the patient's has changed."""
+    before = ben.call("GET", "me/plan")
+    texts = {**safety().texts, "urgent": "Call us."}
+    monkeypatch.setattr(plan_shown, "safety", lambda: replace(safety(), texts=texts))
+    plan_shown.edition.cache_clear()
+    after = ben.call("GET", "me/plan", If_None_Match=before["ETag"])
+    plan_shown.edition.cache_clear()
+
+    assert after.json()["on_device_advice"]["urgent_text"] == "Call us."
+
+
+def test_a_phone_that_breaks_its_silence_has_another_tag(
+    clock: time_machine.Traveller, ana: Staff, ben: OwnPhone, thigh: Episode
+) -> None:
+    """Nothing new is stored by a repeat, and yet what was not heard is missed from now on."""
+    made = assign(ana, thigh, "hs-grade-1")
+    path, body = f"me/sessions/{uuid4()}", ben.session_of(ben.slot(), made)
+    ben.put(path, body)
+    clock.shift(3 * DAY)
+    window = f"me/plan?from={TODAY + DAY}&days=1"
+    before = ben.call("GET", window)
+    ben.put(path, body)
+    after = ben.call("GET", window, If_None_Match=before["ETag"])
+
+    told = [plan.json()["days"][0]["slots"][0]["status"] for plan in (before, after)]
+    assert told == ["not_heard", "missed"]
 
 
 def test_a_repeated_upload_leaves_the_tag_alone(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from django.contrib.sessions.models import Session
 from django.core import mail
@@ -20,6 +21,7 @@ from django.utils import timezone
 
 from backend.clinics import actions
 from backend.clinics.models import Clinic, PasswordTries, User
+from backend.clinics.sign_in import SecondFactors
 from tests.factories import PASSWORD, ClinicFactory, StaffFactory
 from tests.service.cast import OwnPhone, Somebody, Staff
 from tests.service.door import Door, codes, mailed_code, totp
@@ -331,6 +333,18 @@ def test_recovery_codes_open_once(rita: User) -> None:
         me(door, 200 if status == 200 else 401)
 
 
+def test_the_secret_of_a_factor_is_sealed_in_the_database(rita: User, settings: Any) -> None:
+    door = Door()
+    door.signs_in("rita@example.org", PASSWORD)
+    secret = door.sets_up_totp(PASSWORD)
+    stored = Authenticator.objects.get(user=rita, type="totp")
+    assert secret not in json.dumps(stored.data)
+
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another " * 10
+    assert SecondFactors().decrypt(stored.data["secret"]) == secret
+
+
 def test_a_factor_that_was_taken_off_counts_no_more(rita: User) -> None:
     door = Door()
     door.signs_in("rita@example.org", PASSWORD)
@@ -367,7 +381,7 @@ def test_ten_wrong_passwords_lock_the_account_for_a_while(ana: Staff, time_machi
     for minute in range(10):
         assert codes(wrong("ana@example.org")) == ["email_password_mismatch"], minute
     assert codes(wrong("ANA@example.org")) == ["too_many_login_attempts"]
-    right = Door().signs_in("ana@example.org", PASSWORD, 400)
+    right = Door().signs_in("ana@example.org", PASSWORD, 429)
     assert codes(right) == ["too_many_login_attempts"]
 
     time_machine.move_to("2026-11-19T12:14:59Z", tick=False)
@@ -378,8 +392,11 @@ def test_ten_wrong_passwords_lock_the_account_for_a_while(ana: Staff, time_machi
 
 def wrong(email: str, **headers: str) -> Any:
     answer = Door().call("POST", "auth/login", {"email": email, "password": "wrong"}, **headers)
-    assert answer.status_code == 400
-    return json.loads(answer.content)
+    told = json.loads(answer.content)
+    locked = codes(told) == ["too_many_login_attempts"]
+    assert answer.status_code == (429 if locked else 400)
+    assert answer.get("Retry-After") == ("900" if locked else None)
+    return told
 
 
 def test_right_passwords_cost_nothing(ana: Staff) -> None:

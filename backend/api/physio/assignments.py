@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db import transaction
 from rest_framework import serializers
+from rest_framework.exceptions import ErrorDetail
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -22,7 +23,8 @@ from backend.api.base import (
     tagged,
 )
 from backend.api.contract import operation, query
-from backend.api.fields import Day, In, Many, Number, Text, Uid, Whole, Word
+from backend.api.fields import Day, In, Many, Number, Refused, Text, Uid, Whole, Word
+from backend.api.physio import AboutPatient
 from backend.api.plan_shown import PlanOut, plan_shown
 from backend.care import prescribing
 from backend.care.models import Assignment
@@ -46,9 +48,22 @@ from protocols.models import ProtocolVersion
 
 PREVIEW_DAYS = 14
 NUMBER = {"type": "integer", "minimum": 0, "maximum": 999_999}
+OF_ROW = {"op", "key", "prescription_id"}
+DOSAGE = {"dose", "schedule", "during_max"}
+TAKES = {
+    "set_dose": OF_ROW | {"dose"},
+    "set_days": OF_ROW | {"schedule"},
+    "set_limit": OF_ROW | {"during_max"},
+    "remove": OF_ROW,
+    "swap": OF_ROW | DOSAGE | {"exercise"},
+    "add": DOSAGE | {"op", "exercise", "phase_id"},
+    "add by key": DOSAGE | {"op", "key"},
+}
 OPS = ("set_dose", "add", "remove", "swap", "set_days", "set_limit")
+NEEDS_ROW = {"set_dose", "remove", "swap", "set_days", "set_limit"}
 NEEDS = {
     "set_dose": ("dose",),
+    "add": ("exercise",),
     "swap": ("exercise",),
     "set_days": ("schedule",),
     "set_limit": ("during_max",),
@@ -121,7 +136,11 @@ class ExerciseScheduleIn(In):
 
 
 class TailoringIn(In):
-    """One operation of tailoring. `key` names a row of the protocol: "phase-1/sg-nordic"."""
+    """One operation of tailoring. `key` names a row of the protocol: "phase-1/sg-nordic".
+
+    `add` switches on a row by its `key`, or brings an `exercise`; it and `swap` may say a dose,
+    days and a limit. All others take what they are named after, and `remove` nothing.
+    """
 
     op = Word(OPS)
     key = Text(120, required=False)
@@ -133,17 +152,18 @@ class TailoringIn(In):
     during_max = Whole(0, 10, required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        op = attrs["op"]
-        missing = [name for name in NEEDS.get(op, ()) if name not in attrs]
-        named = "key" in attrs or "prescription_id" in attrs
-        if op == "add" and not named and "exercise" not in attrs:
-            missing.append("exercise")
-        elif op != "add" and not named:
-            missing.append("key")
-        if missing:
-            raise serializers.ValidationError(
-                {name: [f"Needed for {op}."] for name in missing}, code="required"
-            )
+        op = "add by key" if attrs["op"] == "add" and "key" in attrs else attrs["op"]
+        needed = {*NEEDS.get(op, ())}
+        if op in NEEDS_ROW and not {"key", "prescription_id"} & attrs.keys():
+            needed.add("key")
+        errors = {
+            name: ErrorDetail(f"Needed for {op}.", "required") for name in needed - attrs.keys()
+        } | {
+            name: ErrorDetail(f"Not for {op}.", Refused("unknown-field", {}))
+            for name in attrs.keys() - TAKES[op]
+        }
+        if errors:
+            raise serializers.ValidationError({name: errors[name] for name in sorted(errors)})
         return attrs
 
 
@@ -176,17 +196,11 @@ class PreviewOut(PlanOut):  # type: ignore[misc]
     """The first 14 days of the plan this would be, and which gates stand in its way."""
 
     gates = GateOut(many=True)
+    warnings = serializers.ListField(child=serializers.CharField())
 
 
-class OfPatient(StaffEndpoint):
+class OfPatient(AboutPatient):
     roles = frozenset({Role.PHYSIOTHERAPIST})
-
-    def treated(self, id: str) -> Patient:
-        found = Patient.objects.visible_to(self.person).filter(pk=path_id(id)).first()
-        if found is None:
-            raise NotFound
-        self.about = found.pk
-        return found
 
     def wish(self, sent: object, patient: Patient) -> Wish:
         said = AssignmentIn.checked(sent)
@@ -248,19 +262,30 @@ class Preview(OfPatient):
         gates = prescribing.gates_of(
             patient, wish.episode, course.protocol, start=wish.start_date, now=self.now
         )
-        return Response(plan_shown(plan) | {"gates": [gate.as_json() for gate in gates]})
+        return Response(
+            plan_shown(plan)
+            | {
+                "gates": [gate.as_json() for gate in gates],
+                "warnings": prescribing.warnings_of(course),
+            }
+        )
 
 
 class OneAssignment(StaffEndpoint):
     """Found through what the person may see; the audit names the patient."""
+
+    is_about_patients = True
 
     def found(self, id: str) -> Assignment:
         row = assignment_of(self.person, path_id(id))
         if row is None:
             raise NotFound
         if self.person.works_in_clinic:
-            self.about, self.object_id = row.patient_id, row.pk
+            self.concerns(row.patient, row.pk)
         return row
+
+    def named(self, id: UUID) -> Assignment | None:
+        return Assignment.objects.visible_to(self.person).filter(pk=id).first()
 
     def shown(self, row: Assignment) -> dict[str, object]:
         return assignment_shown(row, today_of(row.patient, self.now))
@@ -274,15 +299,12 @@ class AssignmentOne(OneAssignment):
 
     @operation(
         "assignment_get", gives={200: AssignmentOut, 304: None},
-        params=[query("version", "An older version of the prescriptions.", NUMBER)],
+        params=[query("version", "With the prescriptions that held at this version.", NUMBER)],
         tag="plans",
     )  # fmt: skip
     def get(self, request: Request, id: str) -> Response:
         row = self.found(id)
-        number = _version_asked(request)
-        if number is not None and all(v.number != number for v in row.versions.all()):
-            raise NotFound
-        shown = assignment_shown(row, today_of(row.patient, self.now), number)
+        shown = assignment_shown(row, today_of(row.patient, self.now), _version_asked(request))
         return tagged(request, shown)
 
 
@@ -383,7 +405,7 @@ class End(Step):
         refuses=[AssignmentEnded, StateConflict], tag="plans",
     )  # fmt: skip
     def post(self, request: Request, id: str) -> Response:
-        """`from` is the last day of the plan."""
+        """`from` is the last day of the plan: today or yesterday, and no day before a log."""
         return self.step(
             request,
             id,

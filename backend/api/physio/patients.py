@@ -10,7 +10,7 @@ import segno
 from django.core import signing
 from django.db import transaction
 from django.db.models import Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -20,12 +20,25 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from backend.api.account import Email, Locale, Phone, touch
-from backend.api.base import Role, StaffEndpoint, as_json, etag_of, match, moment, path_id, tagged
+from backend.api.base import (
+    Role,
+    StaffEndpoint,
+    as_json,
+    etag_of,
+    match,
+    moment,
+    path_id,
+    request_id_of,
+    tagged,
+)
 from backend.api.contract import PAGE, operation, query
+from backend.api.errors import as_http
 from backend.api.fields import Day, In, Many, Text, Truth, Uid, Word, Zone, refuse
-from backend.api.paging import CursorInvalid, filters_of, page
+from backend.api.paging import CursorInvalid, alphabetic, filters_of, page
+from backend.api.physio import AboutPatient
 from backend.api.records import CheckInOut, SessionOut, record_shown
 from backend.api.schemas import page_of
+from backend.audit.actions import note
 from backend.care.models import Assignment, CheckIn, Revision, Session
 from backend.clinics import actions
 from backend.clinics.actions import AlreadyEnrolled, DuplicateIdentifier
@@ -38,17 +51,9 @@ PRINT_SALT = "backend.api.physio.patients.print_page"
 PRINTABLE_S = 15 * 60
 
 
-class OfPatient(StaffEndpoint):
-    def treated(self, id: str) -> Patient:
-        """A patient of the caller's clinic; from now on the call is about this patient."""
-        found = self.rows().filter(pk=path_id(id)).first()
-        if found is None:
-            raise NotFound
-        self.about = found.pk
-        return found
-
+class OfPatient(AboutPatient):
     def rows(self) -> QuerySet[Patient]:
-        return Patient.objects.visible_to(self.person).prefetch_related("identifiers")
+        return super().rows().prefetch_related("identifiers")
 
 
 # --- Patients ---------------------------------------------------------------------------------
@@ -146,8 +151,6 @@ class PatientFilters(In):
 
 
 class Patients(OfPatient):
-    is_about_patients = True
-
     @operation(
         "patient_list", gives={200: page_of(PatientOut)},
         params=[
@@ -164,14 +167,17 @@ class Patients(OfPatient):
         for name in asked.keys() & {"status", "physiotherapist_id"}:
             rows = rows.filter(**{name: asked[name]})
         if "q" in asked:
-            rows = rows.filter(_named(asked["q"])).distinct()
-        return page(
+            names = {"given": alphabetic("given_name"), "family": alphabetic("family_name")}
+            rows = rows.alias(**names).filter(_named(asked["q"])).distinct()
+        answer = page(
             request,
             rows,
             order=("family_name", "given_name", "id"),
             shown=patient_shown,
             filters=asked,
         )
+        self.listed = [item["id"] for item in answer.data["items"]]
+        return answer
 
     @operation(
         "patient_create", takes=PatientIn, gives={201: PatientOut},
@@ -216,11 +222,11 @@ def _named(words: str) -> Q:
     """Each word is part of a name, or all of them are an identifier."""
     found = Q()
     for word in words.split():
-        # SQLite ignores case in ASCII only.
-        spellings = {word} if word.isascii() else {word, word.lower(), word.capitalize()}
         of_word = Q()
-        for spelling in spellings:
-            of_word |= Q(given_name__icontains=spelling) | Q(family_name__icontains=spelling)
+        # Names are compared as they are sorted, where only ASCII has lost its case.
+        for spelling in {word, word.lower(), word.upper(), word.capitalize()}:
+            part = spelling.encode().lower().decode()
+            of_word |= Q(given__contains=part) | Q(family__contains=part)
         found &= of_word
     return found | Q(identifiers__value=words.strip())
 
@@ -294,14 +300,23 @@ def print_page(request: HttpRequest, token: str) -> HttpResponse:
     try:
         id = signing.loads(token, salt=PRINT_SALT, max_age=PRINTABLE_S)
     except signing.BadSignature:
-        raise Http404 from None
+        return as_http(NotFound(), request)
     invitation = (
-        Invitation.objects.select_related("patient__clinic")
+        Invitation.objects.select_related("patient__clinic", "created_by")
         .filter(pk=id, used_at=None, ended_at=None, expires_at__gt=timezone.now())
         .first()
     )
     if invitation is None or request.method not in ("GET", "HEAD"):
-        raise Http404
+        return as_http(NotFound(), request)
+    note(  # nobody is signed in on this page; who made its address is who handed it on
+        actor=invitation.created_by,
+        action="invitation_print",
+        patient_id=invitation.patient_id,
+        object_id=invitation.pk,
+        status=200,
+        request_id=request_id_of(request),
+        now=timezone.now(),
+    )
     code = actions.code_of(invitation)
     answer = render(
         request,
@@ -329,8 +344,8 @@ class DiagnosisIn(In):
     text = Text(400)
 
 
-class EpisodeChangeIn(In):
-    """`ended_on` and `end_reason` go together. `new_pain`: this is not a pain known of old."""
+class EpisodeIn(In):
+    """One course of care for one problem. `new_pain`: this is not a pain known of old."""
 
     title = Text(200, trim_whitespace=True)
     body_region = Text(60, trim_whitespace=True)
@@ -343,13 +358,18 @@ class EpisodeChangeIn(In):
     end_reason = Word(Episode.EndReason.values, required=False)
 
 
-class EpisodeIn(EpisodeChangeIn):
-    """One course of care for one problem."""
+class EpisodeChangeIn(EpisodeIn):
+    """`null` clears. `ended_on` and `end_reason` go together."""
+
+    onset_date = Day(required=False, allow_null=True)
+    diagnosis_code = DiagnosisIn(required=False, allow_null=True)
+    ended_on = Day(required=False, allow_null=True)
+    end_reason = Word(Episode.EndReason.values, required=False, allow_null=True)
 
 
 class DiagnosisOut(serializers.Serializer[Any]):
-    system = serializers.CharField()
-    code = serializers.CharField()
+    system = serializers.CharField(required=False)
+    code = serializers.CharField(required=False)
     text = serializers.CharField()
 
 
@@ -385,12 +405,13 @@ def episode_shown(episode: Episode) -> dict[str, object]:
     }
     if episode.onset_date:
         shown["onset_date"] = episode.onset_date.isoformat()
-    if episode.diagnosis_code:
-        shown["diagnosis_code"] = {
-            "system": episode.diagnosis_system,
-            "code": episode.diagnosis_code,
-            "text": episode.diagnosis_text,
-        }
+    diagnosis = {
+        "system": episode.diagnosis_system,
+        "code": episode.diagnosis_code,
+        "text": episode.diagnosis_text,
+    }
+    if any(diagnosis.values()):
+        shown["diagnosis_code"] = {name: part for name, part in diagnosis.items() if part}
     if episode.ended_on:
         shown["ended_on"] = episode.ended_on.isoformat()
         shown["end_reason"] = episode.end_reason
@@ -398,14 +419,14 @@ def episode_shown(episode: Episode) -> dict[str, object]:
 
 
 def _flat(said: dict[str, Any]) -> dict[str, Any]:
-    """As `Episode` has it: a diagnosis is three columns."""
-    diagnosis = said.pop("diagnosis_code", None)
-    if diagnosis is None:
+    """As `Episode` has it: a diagnosis is three columns, and a text that was cleared is empty."""
+    if "end_reason" in said:
+        said["end_reason"] = said["end_reason"] or ""
+    if "diagnosis_code" not in said:
         return said
+    diagnosis = said.pop("diagnosis_code") or {}
     return said | {
-        "diagnosis_system": diagnosis["system"],
-        "diagnosis_code": diagnosis["code"],
-        "diagnosis_text": diagnosis["text"],
+        f"diagnosis_{name}": diagnosis.get(name, "") for name in ("system", "code", "text")
     }
 
 
@@ -435,7 +456,8 @@ class Episodes(OfPatient):
         return tagged(request, episode_shown(episode), status=201)
 
 
-class EpisodeOne(OfPatient):
+class EpisodeOne(StaffEndpoint):
+    is_about_patients = True
     roles = frozenset({Role.PHYSIOTHERAPIST})
 
     @operation(
@@ -444,21 +466,22 @@ class EpisodeOne(OfPatient):
     )  # fmt: skip
     def patch(self, request: Request, id: str) -> Response:
         said = _flat(EpisodeChangeIn.checked(request.data, partial=True))
+        rows = Episode.objects.visible_to(self.person).filter(pk=path_id(id))
+        found = rows.select_related("patient").first()
+        if found is None:
+            raise NotFound
+        self.concerns(found.patient, found.pk)
         with transaction.atomic():
-            episode = (
-                Episode.objects.visible_to(self.person)
-                .select_for_update(of=("self",))
-                .filter(pk=path_id(id))
-                .first()
-            )
-            if episode is None:
-                raise NotFound
-            self.about, self.object_id = episode.patient_id, episode.pk
+            actions.lock(found.patient)
+            episode = rows.get()
             match(request, etag_of(as_json(episode_shown(episode))), required=False)
-            if "ended_on" in said and self._is_in_use(episode):
+            if said.get("ended_on") and self._is_in_use(episode):
                 raise StateConflict("An assignment of this episode has not ended.")
             episode = actions.update_episode(episode=episode, changes=said, now=self.now)
         return tagged(request, episode_shown(episode))
+
+    def named(self, id: UUID) -> Episode | None:
+        return Episode.objects.visible_to(self.person).filter(pk=id).first()
 
     def _is_in_use(self, episode: Episode) -> bool:
         rows = Assignment.objects.visible_to(self.person)
@@ -533,7 +556,7 @@ class Records(OfPatient):
     kind: ClassVar[Revision.Kind]
     model: ClassVar[type[Session] | type[CheckIn]]
 
-    def listed(self, request: Request, id: str) -> Response:
+    def records(self, request: Request, id: str) -> Response:
         patient = self.treated(id)
         asked = filters_of(request, RecordFilters)
         rows: QuerySet[Any] = self.model.objects.visible_to(self.person).filter(
@@ -573,7 +596,7 @@ class Sessions(Records):
         refuses=[CursorInvalid], tag="patients",
     )  # fmt: skip
     def get(self, request: Request, id: str) -> Response:
-        return self.listed(request, id)
+        return self.records(request, id)
 
 
 class CheckIns(Records):
@@ -584,4 +607,4 @@ class CheckIns(Records):
         refuses=[CursorInvalid], tag="patients",
     )  # fmt: skip
     def get(self, request: Request, id: str) -> Response:
-        return self.listed(request, id)
+        return self.records(request, id)

@@ -26,7 +26,7 @@ from backend.api.fields import In, Text, Uid, Word
 from backend.api.paging import CursorInvalid, filters_of, page, tagged_page
 from backend.api.plan_shown import PainAdviceOut, StopSignOut, bands, stop_signs
 from backend.api.schemas import page_of
-from backend.problems import Forbidden, NotFound, StateConflict, ValidationFailed
+from backend.problems import Forbidden, MalformedRequest, NotFound, StateConflict, ValidationFailed
 from protocols import drafting, publishing
 from protocols.drafting import NotADraft
 from protocols.models import ProtocolDraft, ProtocolVersion
@@ -34,7 +34,7 @@ from protocols.shape import ProtocolShape
 
 DRAFT = "draft"
 STATUSES = (DRAFT, "published", "retired")
-SEMVER = r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)$"
+SEMVER = r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\Z"
 
 
 class ProtocolFilters(In):
@@ -259,7 +259,7 @@ class Draft(OneProtocol):
         """Save the draft whole. Members may be missing until it is published."""
         draft = self.draft(id)
         if not isinstance(request.data, dict):
-            raise ValidationFailed.at("#", "invalid-type", "Must be an object.")
+            raise MalformedRequest("The body is not an object.")
         match(request, etag_of(as_json(protocol_shown(draft))), required=True)
         return answer(
             drafting.save(draft=draft, document=request.data, by=self.person, now=self.now)

@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 from backend.care import cataloguing
-from backend.clinics.models import Patient
 from exercises import loader
 from exercises.models import Exercise
 from exercises.reading import Finding
@@ -53,8 +52,7 @@ class Command(BaseCommand):
             protocols = publishing.load(
                 library=library, now=now, step=lambda: progress.advance(task)
             )
-            changed = Exercise.objects.filter(clinic=None, updated_at=now)
-            cataloguing.tell(changed, patients=Patient.objects.all(), now=now)
+        cataloguing.tell(Exercise.objects.filter(clinic=None), now=now)
         if options["verbosity"]:
             self.stdout.write(f"exercises: {_counted(exercises)}; protocols: {_counted(protocols)}")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from protocols import playing
+from protocols import case_files, playing
 
 
 class Command(BaseCommand):
@@ -22,13 +22,15 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="one JSON object a date")
 
     def handle(self, *, file: Path, json: bool, **options: Any) -> None:
-        case, text = playing.read_case(file.resolve())
+        case, text = case_files.read_case(file.resolve())
         if case is None:
             raise CommandError("\n".join(str(finding) for finding in text.findings))
         try:
             protocol = playing.protocol_named(case.protocol)
         except KeyError:
             raise CommandError(f"there is no protocol {case.protocol} in the library") from None
+        if unknown := playing.unknown_phases(case, protocol):
+            raise CommandError(f"{case.protocol} has no {', '.join(unknown)}")
         played = playing.play(case, protocol)
         for one in played:
             self.stdout.write(as_json(one) if json else as_line(one))
