@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from django.conf import settings
 from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent, get_doc
@@ -98,9 +99,9 @@ class Description(AutoSchema):
         self, serializer: serializers.Serializer[Any], direction: Direction
     ) -> str:
         name = type(serializer).__name__
-        return (
-            name.removesuffix("In") + "Write" if name.endswith("In") else name.removesuffix("Out")
-        )
+        if name.endswith("In"):
+            return name.removesuffix("In") + "Write"
+        return name.removesuffix("Out")
 
     def _get_serializer_name(
         self, serializer: Any, direction: Direction, bypass_extensions: bool = False
@@ -123,7 +124,8 @@ class Description(AutoSchema):
         if operation is not None and "requestBody" in operation:
             operation["requestBody"]["required"] = True
             [told] = operation["requestBody"]["content"].values()
-            told["example"] = _examples()[operation["operationId"]]
+            if operation["operationId"] in _examples():
+                told["example"] = _examples()[operation["operationId"]]
         return operation
 
     def _tell_headers(self, operation: Schema) -> None:
@@ -194,7 +196,7 @@ class SignIn(OpenApiAuthenticationExtension):
             {
                 "type": "apiKey",
                 "in": "cookie",
-                "name": "sessionid",
+                "name": settings.SESSION_COOKIE_NAME,
                 "description": (
                     "Web pages, after `/api/auth/browser/v1/`. Writes also send `X-CSRFToken`."
                 ),

@@ -15,7 +15,7 @@ from backend.care import feed
 from backend.care.models import AssignmentVersion, Change
 from backend.care.selectors import catalogue_of
 from backend.clinics.models import Clinic, Patient
-from backend.problems import FieldError, ValidationFailed
+from backend.problems import FieldError, ValidationFailed, VersionMismatch
 from exercises.loader import LOG_FIELDS, next_patch, semver
 from exercises.models import Exercise
 
@@ -53,6 +53,8 @@ def change(*, exercise: Exercise, content: Mapping[str, Any], now: datetime) -> 
     with transaction.atomic():
         _lock(exercise.clinic)
         row = Exercise.objects.get(pk=exercise.pk)
+        if row.version != exercise.version:
+            raise VersionMismatch
         for name, value in content.items():
             setattr(row, name, value)
         before = row.sha256

@@ -69,13 +69,15 @@ def gg5(case: Case) -> Iterator[Finding]:
 def gg6(case: Case) -> Iterator[Finding]:
     """No open flag, safety item or review item."""
     codes = tuple(sorted(case.state.reviews.union(case.reviews_failed)))
-    yield Finding("GG6", not codes, f"open: {', '.join(codes)}", len(codes), 0, 1, codes)
+    text = f"open: {', '.join(codes)}" if codes else "nothing open"
+    yield Finding("GG6", not codes, text, len(codes), 0, 1, codes)
 
 
 def gg7(case: Case) -> Iterator[Finding]:
     """No RED or SEVERE in the last 7 dates, across phases."""
     found = tuple(on.isoformat() for on in case.reds(int(case.numbers["gate_red_free_days"])))
-    yield Finding("GG7", not found, f"RED on {', '.join(found)}", len(found), 0, 1, found)
+    text = f"RED on {', '.join(found)}" if found else "no RED"
+    yield Finding("GG7", not found, text, len(found), 0, 1, found)
 
 
 def gg8(case: Case) -> Iterator[Finding]:

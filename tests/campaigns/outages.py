@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from math import inf
 from pathlib import Path
 from statistics import quantiles
 from tempfile import TemporaryDirectory
@@ -32,7 +31,7 @@ from rich.table import Table
 
 from tests.bench.machine import ANY_RATE, Process, Web
 from tests.campaigns.same_people import PASSWORD
-from tests.campaigns.two_services import WORKER, Answer, Service, environment, fill
+from tests.campaigns.two_services import WORKER, Answer, Service, environment, fill, until
 
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 STARTS_WITHIN_S = 20
@@ -285,15 +284,6 @@ def while_away(service: Service, seconds: float) -> dict[str, Asked]:
     return asked
 
 
-def seconds_until(good: Callable[[], bool], within_s: float) -> float:
-    begun = time.monotonic()
-    while not good():
-        if time.monotonic() > begun + within_s:
-            return inf
-        time.sleep(0.1)
-    return time.monotonic() - begun
-
-
 # --- The full size ----------------------------------------------------------------------------
 
 
@@ -319,7 +309,7 @@ def _findings(on: Stage, redis_s: float, away_s: float) -> Iterator[tuple[str, F
     def ready() -> bool:
         return get("/readyz")(service).status == 200
 
-    usual = seconds_until(ready, 60)
+    usual = until(ready, 60)
     yield "ready at first, s", (f"{usual:.1f}", "60", usual < 60)
     normal = for_a_while(service, min(20, redis_s))
     with on.redis.frozen():
@@ -329,7 +319,7 @@ def _findings(on: Stage, redis_s: float, away_s: float) -> Iterator[tuple[str, F
     ratio = frozen.p99_s / normal.p99_s
     told = f"{frozen.p99_s * 1000:.0f} : {normal.p99_s * 1000:.0f} = {ratio:.2f}"
     yield "p99 without Redis : with it, ms", (told, "2", ratio <= 2)
-    back = seconds_until(ready, 100)
+    back = until(ready, 100)
     yield "ready again, s", (f"{back:.1f}", "100", back < 100)
     with on.database.stopped():
         away = while_away(service, away_s)
@@ -341,9 +331,9 @@ def _findings(on: Stage, redis_s: float, away_s: float) -> Iterator[tuple[str, F
         told = f"{_told(one.statuses)}, at most {one.most_s:.1f} s"
         yield f"{name} without a database", (told, "503, 5 s", waiting and one.most_s < 5)
     yield "alive without a database", (str(alive), "200", alive == 200)
-    back = seconds_until(lambda: PLAN(service).status == 200, 10)
+    back = until(lambda: PLAN(service).status == 200, 10)
     yield "plan again, s", (f"{back:.1f}", "10", back < 10)
-    back = seconds_until(ready, 100)
+    back = until(ready, 100)
     yield "ready again, with its worker, s", (f"{back:.1f}", "100", back < 100)
 
 

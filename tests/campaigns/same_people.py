@@ -73,6 +73,7 @@ def people(now: datetime) -> dict[str, str]:
         "dan_id": made("Dan"),
         "cleo": cleo.token,
         "olga": olga.token,
+        "wrong": "0" * 32,
         "operator": session_token(User.objects.create_user("op@example.org", PASSWORD)),
     }
     for name, treated_by, clinic in (

@@ -11,9 +11,10 @@ import hmac
 import json
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 from urllib.parse import quote
 from uuid import UUID, uuid5
 from zoneinfo import ZoneInfo
@@ -24,6 +25,9 @@ from tests.campaigns.sameness import Both
 ZONE = ZoneInfo("Europe/Stockholm")
 UNKNOWN = "0a0a0a0a-0000-4000-8000-00000000dead"
 A_DAY = timedelta(days=1)
+AUTH = "/api/auth/app/v1"
+
+One = TypeVar("One")
 
 # Names that databases sort and compare in their own ways.
 PEOPLE = (
@@ -45,30 +49,19 @@ SOUGHT = (
     "von essen", "19850101-1234", "1985",
 )  # fmt: skip
 
-NOT_JSON = {
-    "NUL": b'{"title": "a\\u0000b"}',
-    "raw NUL": b'{"title": "a\x00b"}',
-    "NaN": b'{"value": NaN}',
-    "Infinity": b'{"value": -Infinity}',
-    "1e999": b'{"value": 1e999}',
-    "twin keys": b'{"reason": "a", "reason": "b"}',
-    "half a pair": b'{"note": "\\ud800"}',
-    "not UTF-8": b'{"note": "\xff\xfe"}',
-    "UTF-16": '{"note": "a"}'.encode("utf-16"),
-    "empty": b"",
-    "cut": b'{"note": "a',
-    "deep": b'{"a":' * 200 + b"1" + b"}" * 200,
-    "very deep": b"[" * 100_000,
-    "long number": b'{"revision": 1' + b"0" * 5000 + b"}",
-    "huge number": b'{"revision": 1' + b"0" * 400 + b"}",
-    "too large": b'{"note": "' + b"a" * (1024 * 1024) + b'"}',
-    "BOM": b'\xef\xbb\xbf{"note": "a"}',
-}
+NOT_JSON = (
+    b'{"title": "a\\u0000b"}', b'{"title": "a\x00b"}', b'{"value": NaN}', b'{"value": -Infinity}',
+    b'{"value": 1e999}', b'{"reason": "a", "reason": "b"}', b'{"note": "\\ud800"}', b"",
+    b'{"note": "\xff\xfe"}', '{"note": "a"}'.encode("utf-16"), b'{"note": "a',
+    b'\xef\xbb\xbf{"note": "a"}', b'{"a":' * 200 + b"1" + b"}" * 200, b"[" * 100_000,
+    b'{"revision": 1' + b"0" * 5000 + b"}", b'{"revision": 1' + b"0" * 400 + b"}",
+    b'{"note": "' + b"a" * (1024 * 1024) + b'"}',
+)  # fmt: skip
 NOT_OBJECTS: tuple[object, ...] = ([], "text", 1, None, True, [[]], {"unknown": 1})
 
 
 class Script:
-    """All of it, in order. With `small` set, without what is long and seldom differs."""
+    """All of it, in order; `small`: of what differs seldom, only some."""
 
     def __init__(self, both: Both, *, small: bool) -> None:
         self.both, self.small = both, small
@@ -100,7 +93,9 @@ class Script:
         self.account()
         if not self.small:
             self.pages()
-            self.too_many()
+
+    def few(self, all_of: Iterable[One], every: int) -> Iterator[One]:
+        return islice(all_of, 0, None, every if self.small else 1)
 
     # --- Everybody --------------------------------------------------------------------------
 
@@ -132,52 +127,58 @@ class Script:
             self.ask("", "GET", "/api/auth/browser/v1/auth/session", Cookie=cookie)
 
     def sign_in(self) -> None:
-        for email in ("ben@example.org", "BEN@Example.ORG", " ben@example.org ", "who@example.org",
-                      "anna@exämple.org", "ANNA@EXÄMPLE.ORG", "b%n@example.org", "", "no address",
-                      "b_n@example.org", f"{'b' * 300}@example.org", "ben@example.org\u0000",
-                      "ΒΕΝ@example.org", "ben@example.orĸ", "ben@example.org%"):  # fmt: skip
+        for email in self.few((
+            "BEN@Example.ORG", " ben@example.org ", "who@example.org", "anna@exämple.org",
+            "b%n@example.org", "ANNA@EXÄMPLE.ORG", "", "no address", "b_n@example.org",
+            f"{'b' * 300}@example.org", "ben@example.org\u0000", "ΒΕΝ@example.org",
+            "ben@example.orĸ", "ben@example.org%",
+        ), 5):  # fmt: skip
             self.login(email, PASSWORD)
-        for password in ("wrong", "", PASSWORD.upper(), "a" * 5000, "å long password"):
+        for password in self.few(("wrong", "", PASSWORD.upper(), "a" * 5000, "å long password"), 3):
             self.login("bea@example.org", password)
-        for raw in (b"", b"[]", b"{", b'{"email": "a\\u0000", "password": "b"}',
-                    b'{"email": 1, "password": 2}', b'{"email": null}'):  # fmt: skip
-            self.ask("", "POST", "/api/auth/app/v1/auth/login", raw=raw)
+        for raw in self.few((b'{"email": 1, "password": 2}', b"", b"[]", b'{"email": null}'), 2):
+            self.ask("", "POST", f"{AUTH}/auth/login", raw=raw)
         self.login("ben@example.org", PASSWORD, keep={"ben_again": "meta/session_token"})
-        self.ask("ben_again", "GET", "/api/auth/app/v1/auth/session", expect=200)
-        self.ask("ben_again", "GET", "/api/auth/app/v1/auth/sessions", expect=200)
+        self.ask("ben_again", "GET", f"{AUTH}/auth/session", expect=200)
+        self.ask("ben_again", "GET", f"{AUTH}/auth/sessions", expect=200)
         self.ask("ben_again", "GET", "me", expect=200)
-        self.ask("ben_again", "DELETE", "/api/auth/app/v1/auth/session", expect=401)
+        self.ask("ben_again", "DELETE", f"{AUTH}/auth/session", expect=401)
         self.ask("ben_again", "GET", "me", expect=401)
-        self.ask("wrong", "GET", "/api/auth/app/v1/auth/session")
-        self.ask("", "GET", "/api/auth/app/v1/config")
+        self.ask("wrong", "GET", f"{AUTH}/auth/session")
+        self.ask("", "GET", f"{AUTH}/config")
         # Olga has no second factor and needs one, Tom has one.
         self.ask("olga", "GET", "patients", expect=403)
         self.ask("olga", "GET", "protocols", expect=403)
         self.login("tom@example.org", PASSWORD, keep={"tom": "meta/session_token"})
         self.ask("tom", "GET", "patients")
-        for code in ("000000", "", "٠٠٠٠٠٠", "0" * 40):
-            self.ask("tom", "POST", "/api/auth/app/v1/auth/2fa/authenticate", {"code": code})
+        for wrong in self.few(("000000", "", "٠٠٠٠٠٠", "0" * 40), 2):
+            self.ask("tom", "POST", f"{AUTH}/auth/2fa/authenticate", {"code": wrong})
         code = {"code": totp(TOTP_SECRET)}
-        self.ask("tom", "POST", "/api/auth/app/v1/auth/2fa/authenticate", code, expect=200,
+        self.ask("tom", "POST", f"{AUTH}/auth/2fa/authenticate", code, expect=200,
                  keep={"tom": "meta/session_token"})  # fmt: skip
+        for _ in range(3):  # whichever process gets it, the code has been used
+            self.login("tom@example.org", PASSWORD, keep={"door": "meta/session_token"})
+            self.ask("door", "POST", f"{AUTH}/auth/2fa/authenticate", code, expect=400)
         self.ask("tom", "GET", "patients", expect=200)
-        self.ask("tom", "GET", "/api/auth/app/v1/account/authenticators", expect=200)
+        self.ask("tom", "GET", f"{AUTH}/account/authenticators", expect=200)
 
     def login(self, email: str, password: str, **more: Any) -> None:
         said = {"email": email, "password": password}
-        self.ask("", "POST", "/api/auth/app/v1/auth/login", said, **more)
+        self.ask("", "POST", f"{AUTH}/auth/login", said, **more)
 
     # --- Patients ---------------------------------------------------------------------------
 
     def patients(self) -> None:
-        for given, family in PEOPLE[:: 2 if self.small else 1]:
-            said = {"given_name": given, "family_name": family, "birth_date": "1985-01-01"}
-            self.ask("ana", "POST", "patients", said, expect=201)
+        for number, (given, family) in self.few(enumerate(PEOPLE), 3):
+            name = {"given_name": f"{given} {number:02}", "family_name": family}
+            self.ask("ana", "POST", "patients", {**name, "birth_date": "1985-01-01"}, expect=201)
         person = {"given_name": "Ida", "family_name": "Ek", "birth_date": "1985-01-01"}
-        for number, more in enumerate((
-            {"identifiers": [{"system": "national", "value": "19850101-1234"},
-                             {"system": "a", "value": "Å1"}, {"system": "B", "value": "å1"}]},
-            {"identifiers": [{"system": "national", "value": "19850101-1234"}]},
+        national = {"system": "national", "value": "19850101-1234"}
+        several = [national, {"system": "a", "value": "Å1"}, {"system": "B", "value": "å1"}]
+        self.ask("ana", "POST", "patients", {**person, "given_name": "Isa", "identifiers": several},
+                 expect=201)  # fmt: skip
+        for number, more in self.few(enumerate((
+            {"identifiers": [national]},
             {"identifiers": [{"system": "NATIONAL", "value": "19850101-1234"}]},
             {"identifiers": [{"system": "a", "value": "å1"}]},
             {"identifiers": [{"system": "a", "value": " Å1 "}]},
@@ -187,8 +188,9 @@ class Script:
             {"given_name": "å" * 80, "family_name": "😀" * 80},
             {"given_name": "å" * 81, "family_name": "é" * 81},
             {"given_name": "", "family_name": " "},
-            {"birth_date": "1899-12-31"}, {"birth_date": "1900-01-01"}, {"birth_date": "2200-12-31"},
-            {"birth_date": "1985-02-29"}, {"birth_date": "0000-01-01"}, {"birth_date": "10000-01-01"},
+            {"birth_date": "1899-12-31"}, {"birth_date": "1900-01-01"},
+            {"birth_date": "2200-12-31"}, {"birth_date": "1985-02-29"},
+            {"birth_date": "0000-01-01"}, {"birth_date": "10000-01-01"},
             {"birth_date": (self.today + A_DAY).isoformat()},
             {"sex": "female", "phone": "+46 70-123 45 67", "email": "Ida@Example.org"},
             {"sex": "x", "phone": "abc", "email": "x@", "locale": "SV", "timezone": "Mars/Base"},
@@ -196,7 +198,7 @@ class Script:
             {"timezone": "europe/stockholm"}, {"physiotherapist_id": "{dan_id}"},
             {"physiotherapist_id": UNKNOWN}, {"physiotherapist_id": "{olga_id}"},
             {"physiotherapist_id": "nobody"}, {"clinic": "x", "status": "active"},
-        )):  # fmt: skip
+        )), 4):  # fmt: skip
             said = {**person, "given_name": f"Ida {number:02}", **more}
             self.ask("ana", "POST", "patients", said)
         self.ask("cleo", "POST", "patients", person)
@@ -208,7 +210,8 @@ class Script:
         self.ask("ana", "POST", "patients", dict(reversed(twice.items())), **keyed)
         self.ask("ana", "POST", "patients", twice, expect=201, **keyed)
         self.ask("ana", "POST", "patients", {**twice, "phone": "123"}, expect=422, **keyed)
-        self.ask("cleo", "POST", "patients", {**twice, "physiotherapist_id": "{ana_id}"}, **keyed)
+        other = {**twice, "given_name": "Other", "physiotherapist_id": "{ana_id}"}
+        self.ask("cleo", "POST", "patients", other, expect=201, **keyed)
         self.ask("ana", "POST", "patients", twice, Idempotency_Key="x")
         self.ask("ana", "GET", "patients/{once_id}", expect=304, If_None_Match="{once_tag}")
         self.ask("ana", "GET", "patients/{ben_id}", expect=200, tag="ben")
@@ -225,21 +228,21 @@ class Script:
         known = {"identifiers": [{"system": "z", "value": "2"}, {"system": "Z", "value": "1"}]}
         self.ask("ana", "PATCH", at, known, expect=200, If_Match="{ben_tag}", tag="ben")
         self.ask("ana", "GET", at, expect=304, If_None_Match="{ben_tag}")
-        taken = {"identifiers": [{"system": "national", "value": "19850101-1234"}]}
+        taken = {"identifiers": [national]}
         self.ask("ana", "PATCH", at, taken, expect=409, If_Match="{ben_tag}")
         self.ask("ana", "PATCH", at, {"given_name": None, "email": "", "sex": ""}, If_Match="*")
 
     def searching(self) -> None:
-        self.pages_of("ana", "patients", limit=7)
+        self.pages_of("ana", "patients", limit=13)
         self.pages_of("cleo", "patients?status=invited", limit=50)
-        self.pages_of("ana", "patients?q=e", limit=3)
-        for q in SOUGHT[:: 2 if self.small else 1]:
+        self.pages_of("ana", "patients?q=e", limit=8)
+        for q in self.few(SOUGHT, 3):
             self.ask("ana", "GET", f"patients?q={quote(q)}")
-        for asked in ("q=", "q=%00", "q=%FF", "q=%ED%A0%80", f"q={'a' * 101}", "status=x",
+        for asked in self.few(("q=", "q=%00", "q=%FF", "q=%ED%A0%80", f"q={'a' * 101}", "status=x",
                       "limit=0", "limit=201", "limit=1.5", "limit=%D9%A1", "cursor=x", "cursor=",
                       "cursor=%00", "physiotherapist_id={ana_id}", "physiotherapist_id=x",
                       "physiotherapist_id={otto_id}", "unknown=1", "limit=2&limit=3",
-                      "status=active&q=ben", "limit=200"):  # fmt: skip
+                      "status=active&q=ben", "limit=200"), 3):  # fmt: skip
             self.ask("ana", "GET", f"patients?{asked}")
         self.ask("ana", "GET", "patients?limit=2", keep={"of_list": "next_cursor"})
         self.ask("ana", "GET", "patients?limit=2&status=active&cursor={of_list}")
@@ -270,25 +273,24 @@ class Script:
             "",
             "0" * 41,
             "ÅÄÖ-0000-0000-0000-0000",
-            "%_%_%_%_",
+            "%" * 8,
             "ß" * 9,
         ):
             self.ask("", "POST", "enrolments/check", {"invitation_code": said})
         signs_up = {"email": "Once@Example.org", "password": PASSWORD, "birth_year": 1990}
-        for wrong in (
+        for wrong in self.few((
             {"invite": "unknown"}, {"birth_year": 1991}, {"birth_year": 10**30},
-            {"birth_year": -1}, {"email": "ben@example.org"}, {"email": "BEN@example.org"},
+            {"email": "BEN@example.org"}, {"birth_year": -1}, {"email": "ben@example.org"},
             {"email": "x"}, {"password": "short"}, {"birth_year": None}, {"email": "a" * 300},
-        ):  # fmt: skip
-            if "birth_year" not in wrong or not self.small:
-                self.ask("ana", "POST", at, {}, keep={"code": "code"})
-            self.ask("", "POST", "/api/auth/app/v1/auth/signup",
+        ), 3):  # fmt: skip
+            self.ask("ana", "POST", at, {}, keep={"code": "code"})
+            self.ask("", "POST", f"{AUTH}/auth/signup",
                      {**signs_up, "invite": "{code}", **wrong})  # fmt: skip
         self.ask("ana", "POST", at, {}, expect=201, keep={"code": "code"})
         signs_up |= {"invite": "{code}"}
-        self.ask("", "POST", "/api/auth/app/v1/auth/signup", signs_up, expect=200,
+        self.ask("", "POST", f"{AUTH}/auth/signup", signs_up, expect=200,
                  keep={"once": "meta/session_token"})  # fmt: skip
-        self.ask("", "POST", "/api/auth/app/v1/auth/signup", signs_up)
+        self.ask("", "POST", f"{AUTH}/auth/signup", signs_up)
         self.ask("", "POST", "enrolments/check", {"invitation_code": "{code}"}, expect=410)
         self.ask("once", "GET", "me", expect=200)
 
@@ -298,7 +300,7 @@ class Script:
         self.ask("ana", "POST", at, course, expect=201, keep={"hip": "id"}, tag="hip")
         self.ask("ana", "PATCH", "episodes/{hip}", {"title": "Höft"}, expect=200,
                  If_Match="{hip_tag}", tag="hip")  # fmt: skip
-        for number, more in enumerate((
+        for number, more in self.few(enumerate((
             {"diagnosis_code": {"system": "icd", "code": "M79.6", "text": "Pain"}},
             {"diagnosis_code": {"system": "i" * 201, "code": "c" * 41, "text": "t" * 401}},
             {"diagnosis_code": {"text": "t"}}, {"diagnosis_code": None}, {"diagnosis_code": "M79"},
@@ -308,7 +310,7 @@ class Script:
             {"ended_on": "2024-03-01"}, {"end_reason": "completed"}, {"patient_id": "{bea_id}"},
             {"started_on": "2024-02-27", "ended_on": "2024-02-26", "end_reason": "other"},
             {"started_on": "2024-02-26", "ended_on": "2024-02-26", "end_reason": "other"},
-        ), start=1):  # fmt: skip
+        ), start=1), 3):  # fmt: skip
             self.ask("ana", "POST", at, {**course, "started_on": f"2024-01-{number:02}", **more})
         self.ask("ana", "GET", at, expect=200)
         self.pages_of("ana", at, limit=2)
@@ -328,7 +330,7 @@ class Script:
         values = (0, 10, 4.5, 0.1, 10.0, 4.25, 4.255, -1)
         for value, moment in zip(values, moments, strict=True):
             self.ask("ana", "POST", at, {**said, "value": value, "measured_at": moment})
-        for number, more in enumerate((
+        for number, more in self.few(enumerate((
             {"value": 99_999}, {"value": -99_999}, {"value": 100_000}, {"value": 1e300},
             {"value": 0.005}, {"value": -0.0}, {"value": "4"}, {"value": True}, {"value": 10**40},
             {"code": "unknown"}, {"code": "c" * 61}, {"unit": "u" * 41}, {"note": "å" * 1000},
@@ -338,11 +340,11 @@ class Script:
             {"measured_at": "2024-06-30T23:59:60Z"}, {"measured_at": 1}, {"findings": ["unknown"]},
             {"findings": ["night_pain", "night_pain"]}, {"findings": []},
             {"code": "slr_deg", "value": 70.25, "unit": "deg"},
-        )):  # fmt: skip
+        )), 5):  # fmt: skip
             old = {"measured_at": f"2024-01-01T10:{number:02}:00Z"}
             self.ask("ana", "POST", at, {**said, **old, **more})
         self.pages_of("ana", at, limit=5)
-        for code in ("nprs_worst", "NPRS_worst", "%00", "%25", "x" * 61, ""):
+        for code in self.few(("nprs_worst", "NPRS_worst", "%00", "%25", "x" * 61, ""), 2):
             self.ask("ana", "GET", f"{at}?code={code}")
         for who in ("ana", "dan"):
             for fact in ("red_flag_screen_clear", "grade_recorded", "diagnosis_recorded",
@@ -361,8 +363,8 @@ class Script:
     # --- What can be prescribed -------------------------------------------------------------
 
     def exercises(self) -> None:
-        titles = ("Ångström", "ångström", "Angstrom", "zebra", "Zebra", "%", "_", "😀", "ß", "-a")
-        for number, title in enumerate(titles[: 5 if self.small else None]):
+        titles = ("Ångström", "ångström", "angstrom", "Zebra", "%", "_", "😀", "ß", "-a", "Å")
+        for number, title in enumerate(titles[: 4 if self.small else None]):
             said = an_exercise(f"ours-{number}", title)
             self.ask("ana", "POST", "exercises", said, expect=201, keep={"exercise": "id"},
                      tag="exercise")  # fmt: skip
@@ -377,12 +379,12 @@ class Script:
         source = {"url": "https://example.org", "text": "A book", "doi": "10.1/x"}
         self.ask("ana", "PATCH", one, {"sources": [source]}, expect=200, tag="exercise",
                  If_Match="{exercise_tag}")  # fmt: skip
-        for change in (
+        for change in self.few((
             {"title": "å" * 120}, {"title": "å" * 121}, {"easier": "ours-0"}, {"harder": "nothing"},
-            {"dose": {}}, {"dose": {**dose, "distance_m": 5}}, {"pain_ceiling": 11}, {"kind": "core"},
+            {"dose": {}}, {"dose": {**dose, "distance_m": 5}}, {"pain_ceiling": 11}, {"kind": "x"},
             {"pain_ceiling": 2**31}, {"equipment": ["Mat", "mat"]}, {"cues": []}, {"target": None},
             {"description": "d" * 2000}, {"description": "d" * 2001}, {"dose_unit": "hold_s"},
-        ):  # fmt: skip
+        ), 4):  # fmt: skip
             self.ask("ana", "PATCH", one, change)
         self.ask("ana", "PATCH", one, {"title": "x"}, expect=412, If_Match="{exercise_tag}x")
         self.ask("ana", "POST", "exercises", an_exercise("ours-0", "Twice"), expect=422)
@@ -392,11 +394,14 @@ class Script:
         self.pages_of("ana", "exercises", limit=40)
         self.ask("ben", "GET", "exercises", expect=200)
         self.ask("tom", "GET", "exercises?limit=5", expect=200)
+        self.ask("cleo", "GET", one, expect=200)
         self.ask("tom", "GET", one, expect=404)
-        for asked in ("q=ÅNG", "q=ng", "q=%25", "q=_", "q=%00", "kind=stretch", "kind=x", "q=ß",
-                      "body_region=hip&q=STRETCH", "equipment=MAT", "equipment=", "q=SS",
-                      "updated_after=2020-01-01T00:00:00Z&limit=2", "updated_after=2020-01-01",
-                      "updated_after=2190-01-01T00:00:00.000001Z"):  # fmt: skip
+        for asked in self.few((
+            "q=ÅNG", "q=ng", "q=%25", "q=_", "q=%00", "kind=stretch", "kind=x", "q=ß",
+            "body_region=hip&q=STRETCH", "equipment=MAT", "equipment=", "q=SS",
+            "updated_after=2020-01-01T00:00:00Z&limit=2", "updated_after=2020-01-01",
+            "updated_after=2190-01-01T00:00:00.000001Z",
+        ), 4):  # fmt: skip
             self.ask("ana", "GET", f"exercises?{quote(asked, safe='=&%:')}")
         self.ask("ana", "GET", "exercises?limit=1", keep={"of_library": "items/0/id"}, tag="list")
         self.ask("ana", "GET", "exercises?limit=1", expect=304, If_None_Match="{list_tag}")
@@ -406,13 +411,13 @@ class Script:
         self.ask("ana", "GET", "protocols", expect=200, tag="list")
         self.ask("ana", "GET", "protocols", expect=304, If_None_Match="{list_tag}")
         self.pages_of("cleo", "protocols", limit=3)
-        for asked in ("q=HAM", "q=%25", "q=å", "status=draft", "status=retired", "condition=x",
-                      "condition=%00", "status=x", "q=%00"):  # fmt: skip
+        for asked in self.few(("q=HAM", "q=%25", "q=å", "status=draft", "status=retired",
+                               "condition=%00", "condition=x", "status=x", "q=%00"), 5):  # fmt: skip
             self.ask("ana", "GET", f"protocols?{quote(asked, safe='=&%')}")
         one = "protocols/{library}"
         self.ask("ana", "GET", one, expect=200, tag="library")
         self.ask("ana", "GET", f"{one}?version=1.0.0", expect=304, If_None_Match="{library_tag}")
-        for version in ("9.9.9", "draft", "", "%00", "1.0", "x" * 30):
+        for version in self.few(("9.9.9", "draft", "", "%00", "1.0", "x" * 30), 3):
             self.ask("ana", "GET", f"{one}?version={version}")
         self.ask("ana", "PUT", f"{one}/draft", {}, expect=409)
         self.ask("ana", "POST", f"{one}/check", {}, expect=409)
@@ -432,14 +437,10 @@ class Script:
                      tag="copy")  # fmt: skip
             self.ask("ana", "GET", "protocols/{copy}?version=draft", tag="copy",
                      If_None_Match="{copy_tag}" if number % 2 else '"x"')  # fmt: skip
-        for more in (
-            {"version": "1.0"},
-            {"version": "1.0.0", "change_note": "n" * 501},
-            {"version": "1.0.0", "change_note": ""},
-            {"version": 1},
-        ):
-            self.ask("ana", "POST", "protocols/{copy}/publish",
-                     {"change_note": "n", **more}, If_Match="{copy_tag}")  # fmt: skip
+        for more in self.few(({"version": "1.0"}, {"change_note": ""}, {"version": 1},
+                              {"change_note": "n" * 501}), 3):  # fmt: skip
+            said = {**first, **more}
+            self.ask("ana", "POST", "protocols/{copy}/publish", said, If_Match="{copy_tag}")
         self.ask("dan", "POST", "protocols/{copy}/publish", first, expect=403, If_Match="*")
         self.ask("ana", "POST", "protocols/{copy}/publish", first, expect=428)
         key = {"Idempotency_Key": str(uuid5(NAMESPACE, "publish"))}
@@ -450,8 +451,8 @@ class Script:
         self.ask("ana", "GET", "protocols/{copy}", expect=304, If_None_Match="{published_tag}")
         self.ask("ana", "POST", "protocols", {"copy_of": "{copy}"}, expect=201)
         self.ask("ana", "POST", "protocols", {"copy_of": "{copy}"}, expect=409)
-        for said in ({"copy_of": UNKNOWN}, {"copy_of": "x"}, {"copy_of": None}, {"title": "x"}):
-            self.ask("ana", "POST", "protocols", said)
+        for wrong in self.few(({"copy_of": UNKNOWN}, {"copy_of": "x"}, {"copy_of": None}), 3):
+            self.ask("ana", "POST", "protocols", wrong)
         self.ask("tom", "GET", "protocols/{copy}", expect=404)
         self.pages_of("ana", "protocols", limit=4)
         self.pages_of("ana", "protocols?status=draft", limit=1)
@@ -489,20 +490,21 @@ class Script:
              "dose": {"reps": {"max": 12, "min": 8}, "sets": 3, "load_kg": 7.5, "tempo": "3-1-3"},
              "schedule": {"kind": "weekly", "per_week": 3}},
         ]  # fmt: skip
-        for more in (
+        for more in self.few((
             {"episode_id": "{otto_episode}"}, {"episode_id": UNKNOWN}, {"protocol_id": UNKNOWN},
-            {"protocol_version": "9.9.9"}, {"protocol_version": "v" * 21}, {"start_date": "2020-01-01"},
-            {"start_date": "2200-12-31"}, {"start_phase_id": "phase-9"}, {"start_phase_id": "p" * 41},
-            {"side": "up"}, {"schedule": {"parts_of_day": ["noon"]}}, {"schedule": {"days": ["mon"]}},
+            {"protocol_version": "9.9.9"}, {"protocol_version": "v" * 21},
+            {"start_date": "2020-01-01"}, {"start_date": "2200-12-31"}, {"side": "up"},
+            {"start_phase_id": "phase-9"}, {"start_phase_id": "p" * 41},
+            {"schedule": {"parts_of_day": ["noon"]}}, {"schedule": {"days": ["mon"]}},
             {"tailoring": [{"op": "add"}]}, {"tailoring": [{"op": "set_dose", "key": "x"}]},
             {"tailoring": [{"op": "swap", "key": "phase-1/x", "exercise": "ours-0"}]},
             {"tailoring": tailoring}, {"tailoring": tailoring * 31}, {"unknown": 1, "other": 2},
             {"tailoring": [{"op": "add", "exercise": "ours-0", "dose": {"sets": 2**40}}]},
             {"tailoring": [{"op": "add", "exercise": "o" * 81, "dose": {"sets": 1, "reps": 5}}]},
-        ):  # fmt: skip
+        ), 4):  # fmt: skip
             self.ask("ana", "POST", f"{at}/preview", self.wish("ben", **more))
-        said = self.wish("ben", tailoring=tailoring, side="both",
-                         schedule={"parts_of_day": ["evening", "morning"], "days": ["fri", "mon"]})  # fmt: skip
+        schedule = {"parts_of_day": ["evening", "morning"], "days": ["fri", "mon"]}
+        said = self.wish("ben", tailoring=tailoring, side="both", schedule=schedule)
         key = {"Idempotency_Key": str(uuid5(NAMESPACE, "assign"))}
         self.ask("ana", "POST", at, said, expect=201, keep={"plan": "id"}, tag="plan", **key)
         self.ask("ana", "POST", at, said, expect=201, **key)
@@ -511,7 +513,7 @@ class Script:
         self.ask("ana", "GET", "assignments/{plan}", expect=200)
         self.ask("ben", "GET", "assignments/{plan}", expect=304, If_None_Match="{plan_tag}")
         self.ask("bea", "GET", "assignments/{plan}", expect=404)
-        for version in ("1", "2", "0", "999999", "2147483648", "x", "-1", "%D9%A1"):
+        for version in self.few(("1", "2", "0", "999999", "2147483648", "x", "-1", "%D9%A1"), 4):
             self.ask("ana", "GET", f"assignments/{{plan}}?version={version}")
         self.ask("ben", "GET", "me/assignments", expect=200)
         self.ask("dan", "POST", "patients/{bea_id}/assignments", self.wish("bea"), expect=201,
@@ -522,10 +524,10 @@ class Script:
 
     def plan(self) -> None:
         at = "me/plan"
-        for days in ("1", "14", "28", "0", "29", "-1", "1.0", "", "x", "%D9%A1", "9" * 12):
+        for days in self.few(("1", "14", "28", "0", "29", "-1", "", "x", "%D9%A1", "9" * 12), 2):
             self.ask("ben", "GET", f"{at}?days={days}")
-        for first in ("2020-01-01", "2200-12-31", "2201-01-01", "1900-01-01", "x", "", "%00",
-                      (self.today + 30 * A_DAY).isoformat()):  # fmt: skip
+        far = (self.today + 30 * A_DAY).isoformat()
+        for first in self.few(("2020-01-01", "2200-12-31", "2201-01-01", far, "x", "", "%00"), 3):
             self.ask("ben", "GET", f"{at}?from={first}&days=2")
         self.ask("ben", "GET", at, expect=200, tag="phone", keep={
             "slot": "days/0/slots/0/slot_id", "slot_2": "days/0/slots/1/slot_id",
@@ -593,20 +595,19 @@ class Script:
         self.ask("bea", "GET", at, expect=404)
         self.ask("bea", "PUT", at, self.session(), expect=201)
         self.ask("ben", "GET", "me/plan?days=2", expect=200)
-        for number, more in enumerate(self.odd_sessions()):
+        for number, more in self.few(enumerate(self.odd_sessions()), 3):
             path = f"me/sessions/{self.named(number)}"
             self.ask("ben", "PUT", path, self.session(**more))
             self.ask("ben", "GET", path)
         self.ask("ben", "DELETE", at, expect=400)
-        for revision in ("0", "x", "1000001", "99999999999999999999", "1", "3", "4", "4", "6"):
+        for revision in ("x", "1000001", "9" * 20, "1", "3", "4", "4", "6"):
             self.ask("ben", "DELETE", f"{at}?revision={revision}")
         self.ask("ben", "GET", at, expect=200)
         self.ask("ben", "PUT", at, self.planned(5), expect=200)
         self.ask("ben", "PUT", at, self.planned(7), expect=200)
-        self.ask("ben", "DELETE", f"me/sessions/{UNKNOWN}?revision=1", expect=404)
-        self.pages_of("ben", "me/sessions", limit=5)
-        for asked in (f"from={self.today}&to={self.today}", "from=x", "to=2200-12-31", "to=%00",
-                      "from=2200-01-01", "limit=0"):  # fmt: skip
+        self.ask("ben", "DELETE", f"me/sessions/{UNKNOWN}?revision=1")
+        self.pages_of("ben", "me/sessions", limit=6)
+        for asked in (f"from={self.today}&to={self.today}", "from=x", "to=2200-12-31", "to=%00"):
             self.ask("ben", "GET", f"me/sessions?{asked}")
 
     def odd_sessions(self) -> Iterator[dict[str, Any]]:
@@ -639,7 +640,7 @@ class Script:
         yield {"recorded_at": "2199-12-31T23:59:59Z", "local_date": "2199-12-31",
                "started_at": "2199-12-31T23:00:00Z", "ended_at": "2199-12-31T23:30:00Z"}  # fmt: skip
         old = self.now - 20 * A_DAY
-        yield {"local_date": old.date().isoformat(), "started_at": old.isoformat(timespec="microseconds"),
+        yield {"local_date": old.date().isoformat(), "started_at": old.isoformat(),
                "ended_at": (old + timedelta(microseconds=1)).isoformat(),
                "recorded_at": (old + timedelta(minutes=1)).isoformat()}  # fmt: skip
         yield {"started_at": self.ago(hours=7), "ended_at": self.ago(minutes=20)}
@@ -659,17 +660,18 @@ class Script:
         at = f"me/check-ins/{self.named('check-in')}"
         self.ask("ben", "PUT", at, self.check_in(), expect=201, tag="rating")
         self.ask("ben", "GET", at, expect=304, If_None_Match="{rating_tag}")
-        self.ask(
-            "ben", "PUT", at, self.check_in(2, stop_signs=["night_pain", "ces_saddle_numbness"])
-        )
+        signs = ["night_pain", "ces_saddle_numbness"]
+        self.ask("ben", "PUT", at, self.check_in(2, stop_signs=signs), expect=200)
         self.ask("ben", "PUT", at, self.check_in(2, note="other"), expect=409)
         self.ask("ben", "PUT", at, self.check_in(1), expect=200)
         yesterday = self.now - A_DAY
-        rated = {"local_date": yesterday.date().isoformat(), "started_at": (yesterday - timedelta(hours=1)).isoformat(),
-                 "ended_at": yesterday.isoformat(), "recorded_at": yesterday.isoformat()}  # fmt: skip
-        self.ask(
-            "ben", "PUT", f"me/sessions/{self.named('rated')}", self.session(**rated), expect=201
+        rated = self.session(
+            local_date=yesterday.date().isoformat(),
+            started_at=(yesterday - timedelta(hours=1)).isoformat(),
+            ended_at=yesterday.isoformat(),
+            recorded_at=yesterday.isoformat(),
         )
+        self.ask("ben", "PUT", f"me/sessions/{self.named('rated')}", rated, expect=201)
         self.ask("ben", "GET", at, expect=200)
         for number, more in enumerate((
             {"pain_now": 0, "stiffness": 10, "confidence": 5, "nprs_worst": 3}, {"pain_now": 2**31},
@@ -677,12 +679,11 @@ class Script:
             {"local_date": (self.today - A_DAY).isoformat()}, {"timezone": "UTC"},
             {"recorded_at": self.ago(minutes=15) + "x"}, {"pain_now": True},
         )):  # fmt: skip
-            self.ask(
-                "ben", "PUT", f"me/check-ins/{self.named(f'c{number}')}", self.check_in(**more)
-            )
+            path = f"me/check-ins/{self.named(f'c{number}')}"
+            self.ask("ben", "PUT", path, self.check_in(**more))
         self.ask("ben", "DELETE", f"me/check-ins/{self.named('c0')}?revision=2", expect=200)
         self.ask("ben", "DELETE", f"me/check-ins/{self.named('c0')}?revision=2", expect=200)
-        self.ask("bea", "DELETE", f"{at}?revision=9", expect=404)
+        self.ask("bea", "DELETE", f"{at}?revision=9")
         self.pages_of("ben", "me/check-ins", limit=3)
 
     def pushes(self) -> None:
@@ -703,8 +704,8 @@ class Script:
         self.push([{**item("p1"), "data": self.check_in(note="x")}, item("p1", "session"),
                    item("p2", revision=2), {**item("p2"), "withdrawn": True, "revision": 3},
                    item("p3", revision=0), item("p3", revision=2**40), item("p3", type="x"),
-                   item("p3", id="x"), item("p3", id=None), item("p3", data=None), item("p3", data=[]),
-                   None, 1, [], {}, item("new", more=1), {**item("gone"), "withdrawn": True}])  # fmt: skip
+                   item("p3", id="x"), item("p3", id=None), item("p3", data=None), None, 1, [], {},
+                   item("p3", data=[]), item("new", more=1), {**item("gone"), "withdrawn": True}])  # fmt: skip
         self.push([item("skewed")], ahead=-timedelta(hours=1))
         self.push([item("ahead")], ahead=timedelta(days=3))
         self.push([item("years")], ahead=timedelta(days=40_000))
@@ -727,21 +728,21 @@ class Script:
 
     def feed(self) -> None:
         for who in ("ben", "bea", "once"):
-            self.ask(who, "GET", "me/sync/changes?limit=7", expect=200, keep={"cursor": "cursor"})
-            for _ in range(4 if self.small else 30):
-                self.ask(who, "GET", "me/sync/changes?limit=7&cursor={cursor}", expect=200,
+            at = "me/sync/changes?limit=20"
+            self.ask(who, "GET", at, expect=200, keep={"cursor": "cursor"})
+            for _ in range(3 if self.small else 10):
+                self.ask(who, "GET", f"{at}&cursor={{cursor}}", expect=200,
                          keep={"cursor": "cursor"})  # fmt: skip
         self.ask("ben", "GET", "me/sync/changes?cursor={cursor}", expect=400)
-        for asked in ("cursor=x", "cursor=", "cursor=%00", "limit=0", "limit=201", "cursor=W10",
-                      "cursor=WzksMSw5OTk5OTksInh4Il0"):  # fmt: skip
+        for asked in self.few(("cursor=x", "cursor=", "cursor=%00", "limit=0", "cursor=W10"), 2):
             self.ask("ben", "GET", f"me/sync/changes?{asked}")
 
     def reports(self) -> None:
         for kind in ("sessions", "check-ins"):
             at = f"patients/{{ben_id}}/{kind}"
-            self.pages_of("ana", at, limit=4)
+            self.pages_of("ana", at, limit=6 if kind == "sessions" else 50)
             self.ask("ana", "GET", f"{at}?include=history", expect=200)
-            for asked in ("include=x", f"from={self.today}", "to=1900-01-01", "from=x", "from=%00"):
+            for asked in self.few(("include=x", "to=1900-01-01", "from=x", "from=%00"), 3):
                 self.ask("ana", "GET", f"{at}?{asked}")
             self.ask("cleo", "GET", at, expect=403)
             self.ask("ana", "GET", f"patients/{{otto_id}}/{kind}", expect=404)
@@ -797,7 +798,7 @@ class Script:
         self.ask("bea", "GET", "me", expect=200, tag="bea")
         self.ask("bea", "GET", "me", expect=304, If_None_Match="{bea_tag}")
         for said in (
-            {"locale": "sv"}, {"timezone": "America/Nuuk"}, {"phone": ""}, {"email": "Bea@Example.org"},
+            {"locale": "sv"}, {"timezone": "America/Nuuk"}, {"phone": ""}, {"email": "B@Example.org"},
             {"locale": "svenska"}, {"timezone": ""}, {"phone": "x" * 41}, {"consents": []},
             {"consents": [{"code": "health_data", "granted": False}]}, {"given_name": "x"}, {},
         ):  # fmt: skip
@@ -824,98 +825,87 @@ class Script:
     # --- Nonsense ---------------------------------------------------------------------------
 
     def bad_bodies(self) -> None:
-        record = f"me/sessions/{self.named('bad')}"
-        places = [
-            ("ben", "PUT", record), ("ben", "POST", "me/sync/push"), ("ana", "POST", "patients"),
+        for number, (who, method, path) in self.few(enumerate((
+            ("ben", "PUT", f"me/sessions/{self.named('bad')}"), ("ben", "POST", "me/sync/push"),
+            ("ana", "POST", "patients"), ("ana", "PUT", "protocols/{draft}/draft"),
             ("bea", "PATCH", "me"), ("", "POST", "enrolments/check"),
             ("ana", "POST", "patients/{ben_id}/assessments"), ("ana", "POST", "exercises"),
-            ("ana", "PUT", "protocols/{draft}/draft"),
-        ]  # fmt: skip
-        if not self.small:
-            places += [
-                ("ben", "PUT", f"me/check-ins/{self.named('bad')}"),
-                ("bea", "PUT", f"me/devices/{self.named('bad')}"),
-                ("ana", "PATCH", "patients/{ben_id}"), ("ana", "PATCH", "exercises/{exercise}"),
-                ("ana", "POST", "patients/{ben_id}/episodes"), ("ana", "PATCH", "episodes/{hip}"),
-                ("ana", "POST", "patients/{bea_id}/assignments"), ("ana", "POST", "protocols"),
-                ("ana", "POST", "patients/{bea_id}/assignments/preview"),
-                ("ana", "POST", "assignments/{bea_plan}/pause"),
-                ("ana", "POST", "assignments/{bea_plan}/end"),
-                ("", "POST", "/api/auth/app/v1/auth/login"),
-            ]  # fmt: skip
-        for number, (who, method, path) in enumerate(places):
-            bodies = list(NOT_JSON.values()) + [json.dumps(one).encode() for one in NOT_OBJECTS]
-            if self.small:
-                bodies = bodies[number % 4 :: 4]
-            for raw in bodies:
+            ("ben", "PUT", f"me/check-ins/{self.named('bad')}"),
+            ("bea", "PUT", f"me/devices/{self.named('bad')}"),
+            ("ana", "PATCH", "patients/{ben_id}"), ("ana", "PATCH", "exercises/{exercise}"),
+            ("ana", "POST", "patients/{ben_id}/episodes"), ("ana", "PATCH", "episodes/{hip}"),
+            ("ana", "POST", "patients/{bea_id}/assignments"), ("ana", "POST", "protocols"),
+            ("ana", "POST", "patients/{bea_id}/assignments/preview"),
+            ("ana", "POST", "assignments/{bea_plan}/pause"),
+            ("ana", "POST", "assignments/{bea_plan}/end"), ("", "POST", f"{AUTH}/auth/login"),
+        )), 4):  # fmt: skip
+            bodies = [*NOT_JSON, *(json.dumps(one).encode() for one in NOT_OBJECTS)]
+            for raw in bodies[number % 4 :: 4]:
                 self.ask(who, method, path, raw=raw, If_Match="*")
-            self.ask(
-                who, method, path, raw=b"a=b", Content_Type="application/x-www-form-urlencoded"
-            )
-            self.ask(who, method, path, raw=b"{}", Content_Type="application/json; charset=latin-1")
+            for kind in ("application/x-www-form-urlencoded", "application/json; charset=latin-1"):
+                self.ask(who, method, path, raw=b"{}", Content_Type=kind)
 
     def bad_ids(self) -> None:
-        for id in (UNKNOWN, UNKNOWN.upper(), "x", "%00", "0", UUID(UNKNOWN).hex, f"%7B{UNKNOWN}%7D",
-                   "2147483648", "%F0%9F%98%80", "..%2F", f"{UNKNOWN}%20"):  # fmt: skip
-            for path in ("patients/{}", "assignments/{}", "exercises/{}", "protocols/{}"):
-                self.ask("ana", "GET", path.replace("{}", id))
+        for id in self.few((
+            UNKNOWN, "%00", UNKNOWN.upper(), "x", "0", UUID(UNKNOWN).hex, f"%7B{UNKNOWN}%7D",
+            "2147483648", "%F0%9F%98%80", "..%2F", f"{UNKNOWN}%20",
+        ), 6):  # fmt: skip
+            for at in ("patients", "assignments", "exercises", "protocols"):
+                self.ask("ana", "GET", f"{at}/{id}")
             self.ask("ana", "PATCH", f"episodes/{id}", {})
-            for path in ("me/sessions/{}", "me/check-ins/{}"):
-                self.ask("ben", "GET", path.replace("{}", id))
+            for at in ("me/sessions", "me/check-ins"):
+                self.ask("ben", "GET", f"{at}/{id}")
             self.ask("ben", "DELETE", f"me/devices/{id}")
 
     # --- The account ------------------------------------------------------------------------
 
     def account(self) -> None:
-        auth = "/api/auth/app/v1"
-        self.ask("", "POST", f"{auth}/auth/code/request", {"email": "Ben@example.org"},
+        self.ask("", "POST", f"{AUTH}/auth/code/request", {"email": "Ben@example.org"},
                  keep={"door": "meta/session_token"})  # fmt: skip
         self.both.keep_mailed("mailed")
-        self.ask("door", "POST", f"{auth}/auth/code/confirm", {"code": "WRONG1"})
-        self.ask("door", "POST", f"{auth}/auth/code/confirm", {"code": "{mailed}"}, expect=200)
-        self.ask("", "POST", f"{auth}/auth/code/request", {"email": "who@example.org"})
-        self.ask("", "POST", f"{auth}/auth/password/request", {"email": "ben@example.org"},
+        self.ask("door", "POST", f"{AUTH}/auth/code/confirm", {"code": "WRONG1"})
+        self.ask("door", "POST", f"{AUTH}/auth/code/confirm", {"code": "{mailed}"}, expect=200)
+        self.ask("", "POST", f"{AUTH}/auth/code/request", {"email": "who@example.org"})
+        self.ask("", "POST", f"{AUTH}/auth/password/request", {"email": "ben@example.org"},
                  keep={"door": "meta/session_token"})  # fmt: skip
         self.both.keep_mailed("mailed")
         reset = {"key": "{mailed}", "password": "quite another one"}
-        self.ask("door", "POST", f"{auth}/auth/password/reset", {**reset, "key": "WRONG1"})
-        self.ask("door", "POST", f"{auth}/auth/password/reset", {**reset, "password": "short"})
-        self.ask("door", "POST", f"{auth}/auth/password/reset", reset)
+        self.ask("door", "POST", f"{AUTH}/auth/password/reset", {**reset, "key": "WRONG1"})
+        self.ask("door", "POST", f"{AUTH}/auth/password/reset", {**reset, "password": "short"})
+        self.ask("door", "POST", f"{AUTH}/auth/password/reset", reset)
         self.ask("ben", "GET", "me", expect=401)
         self.login("ben@example.org", PASSWORD)
         self.login("ben@example.org", "quite another one", keep={"ben": "meta/session_token"})
         change = {"current_password": "wrong", "new_password": "one more password"}
-        self.ask("ben", "POST", f"{auth}/account/password/change", change)
+        self.ask("ben", "POST", f"{AUTH}/account/password/change", change)
         change["current_password"] = "quite another one"
-        self.ask("ben", "POST", f"{auth}/account/password/change", change, expect=200,
+        self.ask("ben", "POST", f"{AUTH}/account/password/change", change, expect=200,
                  keep={"ben": "meta/session_token"})  # fmt: skip
-        self.ask("ben", "POST", f"{auth}/account/email", {"email": "New@example.org"}, expect=401)
-        self.ask("ben", "POST", f"{auth}/auth/reauthenticate", {"password": "one more password"})
+        self.ask("ben", "POST", f"{AUTH}/account/email", {"email": "New@example.org"}, expect=401)
+        self.ask("ben", "POST", f"{AUTH}/auth/reauthenticate", {"password": "one more password"})
         for email in ("bea@example.org", "BEA@EXAMPLE.ORG", "x", "New@example.org"):
-            self.ask("ben", "POST", f"{auth}/account/email", {"email": email})
+            self.ask("ben", "POST", f"{AUTH}/account/email", {"email": email})
         self.both.keep_mailed("mailed")
-        self.ask("ben", "POST", f"{auth}/auth/email/verify", {"key": "{mailed}"})
-        self.ask("ben", "GET", f"{auth}/account/email", expect=200)
+        self.ask("ben", "POST", f"{AUTH}/auth/email/verify", {"key": "{mailed}"})
+        self.ask("ben", "GET", f"{AUTH}/account/email", expect=200)
         self.login("new@example.org", "one more password")
         self.login("ben@example.org", "one more password")
-        self.ask("ana", "GET", f"{auth}/account/authenticators/totp")
-        self.ask("ana", "POST", f"{auth}/account/authenticators/totp", {"code": "123456"})
-        for n in range(12):  # more than may be tried
+        self.ask("ana", "GET", f"{AUTH}/account/authenticators/totp")
+        self.ask("ana", "POST", f"{AUTH}/account/authenticators/totp", {"code": "123456"})
+        for n in range(0 if self.small else 12):  # more than may be tried
             self.login("dan@example.org", f"wrong {n}")
         self.login("dan@example.org", PASSWORD)
 
     def pages(self) -> None:
-        for path in ("/problems/not-found", "/problems/unknown", "/problems/%00", "/accounts/login/",
-                     "/accounts/", "/admin/", "/admin/login/?next=%00", "/invitations/x",
-                     "/invitations/%00", "/api/docs", "/api/schema.json", "/robots.txt"):  # fmt: skip
+        for path in (
+            "/problems/not-found", "/problems/unknown", "/problems/%00", "/accounts/login/",
+            "/accounts/", "/admin/", "/admin/login/?next=%00", "/invitations/x",
+            "/invitations/%00", "/api/docs", "/api/schema.json", "/robots.txt",
+        ):  # fmt: skip
             self.ask("", "GET", path)
         self.ask("", "DELETE", "/problems/not-found")
         form = {"Content_Type": "application/x-www-form-urlencoded"}
         self.ask("", "POST", "/accounts/login/", raw=b"login=a%00b&password=c", **form)
-
-    def too_many(self) -> None:
-        """Embedded, each process counts for itself, so it takes up to twice as many."""
-        self.both.until_refused("", "POST", "enrolments/check", {})
 
 
 def an_exercise(slug: str, title: str) -> dict[str, object]:

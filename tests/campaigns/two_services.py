@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit, urlunsplit
@@ -21,11 +23,10 @@ import psycopg
 import redis
 from psycopg.sql import SQL, Identifier
 
-from tests.bench.machine import ROOT, Process, Web
+from tests.bench.machine import ANY_RATE, ROOT, Process, Web
 
 HOST = "rehab.example.org"  # whatever the port, both are called the same
-READY_WITHIN_S = 90
-UPLOADS_PER_MIN = 300  # more than one caller of the script sends
+DATABASES_OF_REDIS = 16
 KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH")
 WORKER = (
     *("celery", "--quiet", "--app", "backend.celery", "worker", "--beat", "--pool", "solo"),
@@ -80,27 +81,33 @@ class Service:
 
 
 @contextmanager
-def both(database_url: str, redis_url: str) -> Iterator[tuple[Service, Service]]:
-    """Both filled, serving, and with a worker. Nothing is left afterwards."""
+def both(database_url: str, redis_url: str, *, pages: bool = False) -> Iterator[Services]:
+    """Both filled, serving, and with a worker; `pages`: with the files that pages need.
+
+    Nothing is left afterwards.
+    """
     with ExitStack() as stack:
         key = secrets.token_urlsafe(50)
-        own_database = stack.enter_context(own(database_url))
-        stack.enter_context(emptied(redis_url))
+        servers = {
+            "DATABASE_URL": stack.enter_context(own_database(database_url)),
+            "REDIS_URL": stack.enter_context(empty_redis(redis_url)),
+        }
         services = (
             Service("embedded", environment(stack, key)),
-            Service(
-                "servers", environment(stack, key, DATABASE_URL=own_database, REDIS_URL=redis_url)
-            ),
+            Service("servers", environment(stack, key, **servers)),
         )
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(fill, services))
-        for service in services:
-            stack.enter_context(_running(service))
+            if pages:
+                list(pool.map(_collect, services))
+        processes = [part for service in services for part in _started(service, stack)]
         yield services
+        for part in processes:  # all at once; then each is waited for
+            os.kill(part.pid, signal.SIGTERM)
 
 
 @contextmanager
-def own(url: str) -> Iterator[str]:
+def own_database(url: str) -> Iterator[str]:
     """A database of its own on the server of this one, which sorts as people do.
 
     What people make of letters is where databases differ most, and what the usual image of
@@ -112,7 +119,7 @@ def own(url: str) -> Iterator[str]:
         server.execute(
             SQL(
                 "CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'"
-                " LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C.UTF-8'"
+                " LOCALE_PROVIDER icu ICU_LOCALE 'en-US'"
             ).format(Identifier(name))
         )
     try:
@@ -123,15 +130,18 @@ def own(url: str) -> Iterator[str]:
 
 
 @contextmanager
-def emptied(url: str) -> Iterator[None]:
-    """The named database of Redis, empty before and after. Not one that somebody uses."""
-    with redis.Redis.from_url(url) as server:
-        if server.dbsize():
-            sys.exit(f"{url} is not empty; TEST_REDIS_URL with another number, for instance.")
-        try:
-            yield
-        finally:
-            server.flushdb()
+def empty_redis(url: str) -> Iterator[str]:
+    """A database of this Redis that nobody uses. Tests use the named one and those behind it."""
+    place, _, number = url.rpartition("/")
+    for one in range(DATABASES_OF_REDIS - 1, int(number) - 1, -1):
+        with redis.Redis.from_url(f"{place}/{one}") as server:
+            if server.dbsize() == 0 and server.set("taken", os.getpid(), nx=True):
+                try:
+                    yield f"{place}/{one}"
+                finally:
+                    server.flushdb()
+                return
+    sys.exit(f"No database from {url} on is empty.")
 
 
 def environment(stack: ExitStack, key: str, **more: str) -> dict[str, str]:
@@ -146,8 +156,8 @@ def environment(stack: ExitStack, key: str, **more: str) -> dict[str, str]:
         "DEMO": "1",
         "VAR_DIR": var,
         "EMAIL_URL": f"filemail:///{var}/mail",
-        "UPLOADS_PER_MIN": str(UPLOADS_PER_MIN),
-        "READS_PER_MIN": "100000",
+        "UPLOADS_PER_MIN": ANY_RATE,
+        "READS_PER_MIN": ANY_RATE,
         **more,
     }
 
@@ -163,22 +173,32 @@ def fill(service: Service) -> None:
     service.known |= json.loads(made.stdout)
 
 
-@contextmanager
-def _running(service: Service) -> Iterator[None]:
-    with ExitStack() as stack:
-        worker = Process(*WORKER, env=service.env, log=Path(service.env["VAR_DIR"]) / "worker.log")
-        stack.callback(worker.end)
-        web = Web(env=service.env)
-        stack.callback(web.end)
-        service.env["PORT"] = str(web.port)
-        yield
+def _collect(service: Service) -> None:
+    subprocess.run(
+        [sys.executable, "manage.py", "collectstatic", "--noinput", "--verbosity", "0"],
+        cwd=ROOT,
+        env=service.env,
+        check=True,
+    )
 
 
-def wait_until_ready(services: tuple[Service, Service]) -> None:
-    """Until a worker has shown life, by way of the broker."""
-    deadline = time.monotonic() + READY_WITHIN_S
-    while any(one.send("GET", "/readyz", None, {}).status != 200 for one in services):
-        if time.monotonic() > deadline:
-            told = [one.send("GET", "/readyz", None, {}).body.decode() for one in services]
-            sys.exit(f"Not ready within {READY_WITHIN_S} s: {told}")
-        time.sleep(0.2)
+def _started(service: Service, stack: ExitStack) -> list[Process]:
+    worker = Process(*WORKER, env=service.env, log=Path(service.env["VAR_DIR"]) / "worker.log")
+    stack.callback(worker.end)
+    web = Web(env=service.env)
+    stack.callback(web.end)
+    service.env["PORT"] = str(web.port)
+    return [worker, web]
+
+
+Services = tuple[Service, Service]
+
+
+def until(good: Callable[[], bool], within_s: float) -> float:
+    """The seconds it took; infinite where it did not come to be."""
+    begun = time.monotonic()
+    while not good():
+        if time.monotonic() > begun + within_s:
+            return inf
+        time.sleep(0.1)
+    return time.monotonic() - begun

@@ -214,8 +214,9 @@ class Phone:
         self.kept: Kept = {}
         items = [one for n in range(logs) for one in self._log(n)]
         self.queue = list(self._packed(items))
-        for upload in dice.sample(self.queue, ceil(faults * len(self.queue))):
-            upload.fault = dice.choice(FAULTS)
+        chosen = dice.sample(self.queue, ceil(faults * len(self.queue)))
+        for n, upload in enumerate(chosen, start=dice.randrange(len(FAULTS))):
+            upload.fault = FAULTS[n % len(FAULTS)]
 
     def _log(self, n: int) -> Iterator[tuple[Key, int, Content | None]]:
         """One record with its edits: now and then a second revision, now and then a withdrawal."""

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from backend.care import cataloguing
 from backend.care.models import Change
+from backend.problems import VersionMismatch
 from exercises.models import Exercise
 from tests.service.cast import Somebody, make_episode, make_patient
 
@@ -229,6 +231,17 @@ def test_a_change_is_the_next_version(ana, own):
     assert stale["current_etag"] == ana.call("GET", path)["ETag"]
     assert ana.patch(path, {"title": "Step-up"})["version"] == "1.0.1", "nothing changed"
     assert ana.patch(path, {"slug": "other"}, 422)["errors"][0]["code"] == "unknown-field"
+
+
+def test_two_changes_of_one_version(ana, own, now):
+    """As two requests that both read the first version before either wrote."""
+    seen, same = Exercise.objects.get(pk=own["id"]), Exercise.objects.get(pk=own["id"])
+    cataloguing.change(exercise=seen, content={"title": "First"}, now=now)
+
+    with pytest.raises(VersionMismatch):
+        cataloguing.change(exercise=same, content={"title": "Second"}, now=now)
+
+    assert ana.get(f"exercises/{own['id']}")["title"] == "First"
 
 
 def test_a_change_reaches_the_phones_that_have_it(ana, ben, thigh, grade_1, own, harbour, now):

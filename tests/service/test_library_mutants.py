@@ -30,7 +30,7 @@ from protocols.models import ProtocolVersion
 from protocols.publishing import errors_of, read_library
 
 ROOT = Path(settings.BASE_DIR)
-COUNT = int(os.environ.get("MUTANTS", "300"))
+COUNT = int(os.environ.get("MUTANTS", "120"))
 SEED = int(os.environ.get("MUTANTS_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
 THROUGH_THE_COMMAND = 1 if COUNT >= 5000 else 20  # every n-th, beside those found sound
 LONGEST_S = 2.0
@@ -202,9 +202,9 @@ def a_mutant(chance: random.Random, files: list[Path]) -> tuple[Path, Mutator, b
 
 @contextmanager
 def in_time(told: str) -> Iterator[None]:
-    began = time.perf_counter()
+    began = time.process_time()  # of ours, whatever else the machine does
     yield
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     assert took <= LONGEST_S, f"{told}: {took:.1f} s"
 
 

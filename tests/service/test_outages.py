@@ -19,10 +19,10 @@ from tests.campaigns.outages import (
     for_a_while,
     get,
     missing,
-    seconds_until,
     stage,
     while_away,
 )
+from tests.campaigns.two_services import until
 from tests.service.cast import Somebody
 
 
@@ -87,7 +87,7 @@ def test_what_needs_the_database_waits_for_it(on: Stage) -> None:
         assert set(asked.statuses) == {503}, name
         assert all("retry-after" in answer.headers for answer in asked.answers), name
         assert asked.most_s < 5, name
-    assert seconds_until(lambda: PLAN(on.service).status == 200, 10) < 10
+    assert until(lambda: PLAN(on.service).status == 200, 10) < 10
     assert [upload(on.service).status for _ in range(2)] == [201, 200]
     for name, call in STORED.items():
         assert call(on.service).status in (200, 201), name

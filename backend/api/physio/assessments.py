@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from backend.api.base import moment
 from backend.api.contract import PAGE, operation, query
 from backend.api.fields import In, Instant, Many, Number, Text, Word
-from backend.api.paging import CursorInvalid, page
+from backend.api.paging import CursorInvalid, filters_of, page
 from backend.api.physio.assignments import OfPatient
 from backend.api.records import stop_sign_codes
 from backend.api.schemas import page_of
@@ -33,6 +33,10 @@ class AssessmentIn(In):
     measured_at = Instant()
     findings = Many(Word(stop_sign_codes()), 40, required=False)
     note = Text(1000, required=False, allow_blank=True, default="")
+
+
+class AssessmentFilters(In):
+    code = Text(60, required=False, allow_blank=True)
 
 
 class AssessmentOut(serializers.Serializer[Any]):
@@ -94,11 +98,8 @@ class Assessments(OfPatient):
     )  # fmt: skip
     def get(self, request: Request, id: str) -> Response:
         patient = self.treated(id)
-        rows = Assessment.objects.visible_to(self.person).filter(patient=patient)
-        code = request.query_params.get("code")
-        if code is not None:
-            rows = rows.filter(code=code.replace("\0", ""))
+        asked = filters_of(request, AssessmentFilters)
+        rows = Assessment.objects.visible_to(self.person).filter(patient=patient, **asked)
         return page(
-            request, rows, order=("-measured_at", "-id"), shown=assessment_shown,
-            filters={"code": code, "patient": patient.pk},
-        )  # fmt: skip
+            request, rows, order=("-measured_at", "-id"), shown=assessment_shown, filters=asked
+        )
