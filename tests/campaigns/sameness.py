@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
+from uuid import uuid5
 
+from tests.campaigns.same_people import NAMESPACE
 from tests.campaigns.two_services import Answer, Service
 
 SOON = timedelta(seconds=60)
@@ -168,6 +170,7 @@ class Both:
         raw: bytes | None = None,
         keep: Mapping[str, str] | None = None,
         tag: str = "",
+        key: str = "",
         expect: int | None = None,
         **headers: str,
     ) -> bool:
@@ -181,6 +184,8 @@ class Both:
             sent = {name.replace("_", "-"): value for name, value in headers.items()}
             if who:
                 sent["X-Session-Token"] = f"{{{who}}}"
+            if key:
+                sent["Idempotency-Key"] = str(uuid5(NAMESPACE, key))
             sent = {name: service.filled(value) for name, value in sent.items()}
             content = raw
             if raw is None and body is not None:
