@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ import requests
 import schemathesis
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_started
-from django.db import close_old_connections, transaction
+from django.db import close_old_connections, connection, transaction
 from django.utils import timezone
 from schemathesis import GenerationMode, engine
 from schemathesis.engine import events
@@ -69,13 +70,21 @@ class Service:
 
     def __init__(self, *, keep: bool) -> None:
         self.handler, self.keep = WSGIHandler(), keep
+        self.opened: dict[int, Any] = {}  # the database connection of each thread
 
     def __call__(self, environ: Any, start_response: Any) -> Any:
         request_started.disconnect(close_old_connections)  # as Django's own test client does
         with transaction.atomic():
+            self.opened[threading.get_ident()] = connection.connection
             answer = self.handler({"REMOTE_ADDR": "127.0.0.1", **environ}, start_response)
             transaction.set_rollback(not self.keep)
         return answer
+
+    def close(self) -> None:
+        """Schemathesis asks in threads of its own, and ends them without a word."""
+        self.opened.pop(threading.get_ident(), None)
+        for opened in self.opened.values():
+            opened.close()
 
 
 @dataclass(frozen=True)
@@ -253,15 +262,15 @@ def run(role: str, person: Somebody, *phases: str, keep: bool) -> Outcome:
             },
         }
     )
-    schema: Any = schemathesis.openapi.from_wsgi(
-        "/api/schema.json", Service(keep=keep), config=config
-    )
+    service = Service(keep=keep)
+    schema: Any = schemathesis.openapi.from_wsgi("/api/schema.json", service, config=config)
     if not WHOLE:
         schema = schema.include(tag=list(ROLES[role])).exclude(operation_id=LARGE)
     schema.hook(filter_failure)
     outcome = Outcome()
     for event in engine.from_schema(schema).execute():
         outcome.take(event)
+    service.close()
     return outcome
 
 
