@@ -10,16 +10,15 @@ from typing import cast
 from exercises.loader import semver
 from exercises.reading import Finding, pointer, read
 from protocols.case_files import ROOT, WEEKDAYS, CaseDate, CaseFile, Expected, NerveAnswers, lived
-from protocols.engine.case import PROPOSED, Course, Judged, Sample
+from protocols.engine.case import PROPOSED, Course, Judged, Sample, State
 from protocols.engine.day import Approval, Colour, Day, Numbers
 from protocols.engine.definition import Protocol, parse
 from protocols.engine.easing import Occurrence, e1
-from protocols.engine.glides import TensionerFacts, irritability, n_tens, signs_of
+from protocols.engine.glides import STRAIN, TensionerFacts, irritability, n_tens, signs_of
 from protocols.engine.progression import planned_on, replay
 from protocols.knowledge import rules
 
 LIBRARY = "protocols/library"
-STRAIN = "hamstring_strain"  # as protocols name the condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +72,8 @@ def numbers_of_rules() -> Numbers:
 
 
 def course_of(case: CaseFile, protocol: Protocol, numbers: Numbers) -> Course:
-    def planned(phase_id: str, _: date, on: date) -> int:
-        sets = case.planned.get(phase_id, 0)
+    def planned(state: State, on: date) -> int:
+        sets = case.planned.get(state.phase_id, 0)
         return sets if isinstance(sets, int) else sets.get(WEEKDAYS[on.weekday()], 0)
 
     person = case.person

@@ -7,7 +7,7 @@ comes of them says whether a protocol moves, waits and stops where its author ex
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from math import exp
@@ -16,7 +16,7 @@ from statistics import quantiles
 from uuid import UUID
 
 from protocols.engine import predicate
-from protocols.engine.case import PROPOSED, Course, Judged, Outcome, State
+from protocols.engine.case import PROPOSED, Course, Judged, Outcome, Planned, State
 from protocols.engine.day import Approval, Clearance, Day, Measured, Numbers, Reported
 from protocols.engine.definition import Criterion, Protocol
 from protocols.engine.plan import PhaseSpan, Side, prescribe, sets_of, slots_on
@@ -76,7 +76,7 @@ def traces(
         yield Trace(number, person, tuple(life.judged(days)))
 
 
-def _planner(protocol: Protocol) -> Callable[[str, date, date], int]:
+def _planner(protocol: Protocol) -> Planned:
     """Planned sets by the schedules of the protocol; they depend on the day of the phase alone."""
     catalogue = {
         row.exercise: ("affected", "reps") for p in protocol.phases for row in p.prescriptions
@@ -84,10 +84,10 @@ def _planner(protocol: Protocol) -> Callable[[str, date, date], int]:
     rows = prescribe(protocol, assignment_id=NOBODY, side=Side.RIGHT, catalogue=catalogue)
     known: dict[tuple[str, int], int] = {}
 
-    def planned(phase_id: str, started_on: date, on: date) -> int:
-        key = phase_id, (on - started_on).days
+    def planned(state: State, on: date) -> int:
+        key = state.phase_id, (on - state.started_on).days
         if key not in known:
-            span = PhaseSpan(phase_id, started_on)
+            span = PhaseSpan(state.phase_id, state.started_on)
             slots = slots_on(on, span=span, prescriptions=rows, assignment_id=NOBODY)
             known[key] = sets_of(slots)
         return known[key]

@@ -51,7 +51,7 @@ def course(slug: str = "hs-grade-1", *, planned: int = PLANNED, **said: Any) -> 
         protocol=protocol(slug),
         numbers=numbers(),
         first=FIRST,
-        planned=lambda phase_id, started_on, on: planned,
+        planned=lambda state, on: planned,
         **({"baseline": 6} | said),
     )
 

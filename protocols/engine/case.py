@@ -9,10 +9,11 @@ from enum import StrEnum
 
 from protocols.engine.day import Colour, Day, Numbers, Reported
 from protocols.engine.definition import Limits, Phase, Protocol
+from protocols.engine.easing import Tally
 
 A_DAY = timedelta(days=1)
 
-Planned = Callable[[str, date, date], int]  # phase, start of its clock, date → sets
+Planned = Callable[["State", date], int]  # what a date inherits, date → sets, before half doses
 Sample = tuple[date, float, str]  # when, what, and the record it came from
 
 
@@ -55,6 +56,19 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Nerve:
+    """What nerve glides depend on, across phases (sections 10.1 and 10.2)."""
+
+    settle_min: int | None = None  # of the last session day
+    last_n_red: date | None = None
+    exam: Sample | None = None  # the newest neurological examination, 1 is normal
+    at_night: bool | None = None
+    constant: bool | None = None
+    below_knee: bool | None = None  # at rest
+    sliders: tuple[tuple[date, Colour], ...] = ()  # the last session days with a slider
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """What a date inherits from the one before."""
 
@@ -70,6 +84,8 @@ class State:
     reviews: frozenset[str] = frozenset()  # open review items
     reviews_due: tuple[str, ...] = ()  # 4- and 6-week reviews that fell into a stop
     latest: Mapping[str, Sample] = field(default_factory=dict)  # newest assessments in the window
+    eases: Mapping[str, Tally] = field(default_factory=dict)  # E1, by prescription
+    nerve: Nerve = Nerve()
     ended: bool = False
 
 

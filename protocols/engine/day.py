@@ -42,9 +42,14 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Clearance:
-    """A clinician ends the standing stop; names the phase to resume in, or the same."""
+    """A clinician ends the standing stop; names the phase to resume in, or the same.
+
+    `after_reports` where it was given after all that was reported on its date: it then ends what
+    was reported on that date, too.
+    """
 
     phase_id: str = ""
+    after_reports: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,19 @@ class Approval:
 
     phase_id: str = ""
     ends: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Felt:
+    """Worst pain in one exercise, by prescription. None: done and not rated.
+
+    The ceilings are of the exercise, and of the easier variant that may have stood in for it.
+    """
+
+    prescription: str
+    pain: int | None
+    ceiling: int
+    easier_ceiling: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +97,8 @@ class Day:
     approval: Approval | None = None
     opened: tuple[str, ...] = ()  # review items a person or another rule opened
     closed: tuple[str, ...] = ()  # review items a clinician closed
+    felt: tuple[Felt, ...] = ()
+    slider: bool = False  # a nerve slider was done
 
     @property
     def is_session(self) -> bool:

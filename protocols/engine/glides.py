@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
+from typing import Any
 
-from protocols.engine.case import A_DAY, Finding, Judged, Sample
+from protocols.engine.case import A_DAY, Case, Finding, Judged, Nerve, Sample, State
 from protocols.engine.day import Colour, Numbers, is_n_red
+from protocols.engine.definition import Protocol
 from protocols.engine.plan import WEEK
+
+STRAIN = "hamstring_strain"  # as protocols name the condition
 
 
 class Irritability(StrEnum):
@@ -146,3 +150,61 @@ def _tensioner_findings(facts: TensionerFacts, on: date, numbers: Numbers) -> It
     flags = tuple(sorted(facts.open_flags))
     yield Finding("N-TENS/open_flags", not flags, ", ".join(flags), len(flags), 0, 1, flags)
     yield Finding("N-TENS/switched_on", facts.switched_on)
+
+
+# --- As a course goes on ----------------------------------------------------------------------
+
+EXAM = "neuro_exam_normal"
+ANSWERS = {"night_symptoms": "at_night", "constant_symptoms": "constant"}
+PLACE = "leg_sx_code"  # 0 none, 1 back or buttock, 2 thigh, 3 calf, 4 foot
+CALF = 3
+
+
+def nerve_after(case: Case, *, counts: bool) -> Nerve:
+    """What the glides of later dates depend on, with this date."""
+    day, numbers = case.day, case.numbers
+    found: dict[str, Any] = {}
+    for one in day.measured:
+        if one.metric == EXAM:
+            found["exam"] = (day.on, one.value, one.record)
+        elif one.metric in ANSWERS:
+            found[ANSWERS[one.metric]] = one.value >= 1
+        elif one.metric == PLACE:
+            found["below_knee"] = one.value >= CALF
+    if counts and day.is_session and case.limits.nerve:
+        found["settle_min"] = day.settle_min
+        if is_n_red(day, case.limits, numbers):
+            found["last_n_red"] = day.on
+    nerve = case.state.nerve
+    if counts and day.is_session and day.slider:
+        kept = int(max(numbers["tensioner_slider_days"], numbers["tensioner_green_days"]))
+        found["sliders"] = (*nerve.sliders, (day.on, case.colour))[-kept:]
+    return replace(nerve, **found) if found else nerve
+
+
+def glides_on(
+    state: State, on: date, protocol: Protocol, numbers: Numbers, repaired_on: date | None = None
+) -> tuple[Irritability, tuple[Finding, ...]]:
+    """How irritable the nerve is on a date, and what N-TENS finds, as the dates before left it.
+
+    The clinician's own switch is not asked here: it is part of the prescription.
+    """
+    nerve = state.nerve
+    signs = NerveSigns(
+        settle_min=nerve.settle_min,
+        at_night=nerve.at_night,
+        constant=nerve.constant,
+        below_knee_at_rest=nerve.below_knee,
+        last_n_red=nerve.last_n_red,
+    )
+    level, _ = irritability(signs, on, numbers)
+    facts = TensionerFacts(
+        irritability=level,
+        neuro_exam=nerve.exam,
+        slider_days=nerve.sliders,
+        is_strain_phase_1=protocol.condition == STRAIN and protocol.phases[0].id == state.phase_id,
+        repaired_on=repaired_on,
+        open_flags=state.reviews.union(one.code for one in state.stop),
+        switched_on=True,
+    )
+    return level, n_tens(facts, on, numbers)

@@ -13,7 +13,9 @@ from math import ceil
 
 from protocols.engine.case import A_DAY, PROPOSED, Alert, Case, Course, Gate, Judged, Outcome, State
 from protocols.engine.day import Approval, Clearance, Colour, Day, Reported, colour_of
+from protocols.engine.easing import tallied
 from protocols.engine.gates import ASKED, GATES
+from protocols.engine.glides import nerve_after
 
 VERSION = "1.0.0"
 
@@ -149,11 +151,17 @@ def _stop(case: Case, signs: tuple[Reported, ...]) -> Ruling:
     alerts, after = _session_during_stop(case)
     known = {one.code for one in after.stop}
     standing = after.stop + tuple(sign for sign in signs if sign.code not in known)
+    after, half = replace(after, stop=standing), None
+    clearance = case.day.clearance
+    if clearance is not None and clearance.after_reports:  # R3 on the date of the report
+        after = _cleared(after, clearance, case.day.on + A_DAY)
+        half = int(case.numbers["stop_half_dose_sessions"])
     return Ruling(
         Outcome.STOP,
-        replace(after, stop=standing),
+        after,
         (Alert(level, codes), *alerts),
         stopped=bool(case.state.stop),
+        half_left=half,
     )
 
 
@@ -290,7 +298,7 @@ def planned_on(course: Course, state: State, day: Day) -> int:
         return 0
     full = day.planned
     if full is None:
-        full = course.planned(state.phase_id, state.started_on, day.on)
+        full = course.planned(state, day.on)
     if state.half_left or _was_away(course, state):
         return ceil(full * course.numbers["half_dose_ratio"])
     return full
@@ -331,6 +339,8 @@ def _judged(case: Case, row: str, ruling: Ruling) -> Judged:
         days_left_out += 1
     after = _changed(
         after,
+        eases=tallied(after.eases, day, case.numbers),
+        nerve=nerve_after(case, counts=not ruling.stopped),
         reviews=after.reviews.union(opened),
         reviews_due=case.due if halts else (),
         high_before=high_before,
@@ -414,6 +424,8 @@ def _as_lived(lived: State, true: State) -> State:
         half_left=true.half_left,
         missed=true.missed,
         high_before=true.high_before,
+        eases=true.eases,
+        nerve=true.nerve,
         latest={name: one for name, one in latest.items() if one[0] >= clock.window_from},
     )
 
