@@ -250,6 +250,12 @@ def rules() -> Rules:
 
 
 @cache
+def numbers() -> Mapping[str, float]:
+    """The parameters all protocols share, by id, as the engine takes them."""
+    return {parameter.id: parameter.number for parameter in rules().parameters}
+
+
+@cache
 def safety() -> Safety:
     file = _sound(SAFETY, SAFETY_SHAPE)
     return Safety(

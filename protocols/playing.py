@@ -16,7 +16,7 @@ from protocols.engine.definition import Protocol, parse
 from protocols.engine.easing import Occurrence, e1
 from protocols.engine.glides import STRAIN, TensionerFacts, irritability, n_tens, signs_of
 from protocols.engine.progression import planned_on, replay
-from protocols.knowledge import rules
+from protocols.knowledge import numbers
 
 LIBRARY = "protocols/library"
 
@@ -36,14 +36,14 @@ class Played:
 
 def play(case: CaseFile, protocol: Protocol) -> tuple[Played, ...]:
     """Every date through the production engine."""
-    numbers = numbers_of_rules()
-    course = course_of(case, protocol, numbers)
-    days, late = lived(case, numbers)
+    known = numbers()
+    course = course_of(case, protocol, known)
+    days, late = lived(case, known)
     if case.approvals == "next_morning":
         judged = replay(course, days, late, lambda one: as_proposed(protocol, one))
     else:
         judged = replay(course, days, late)
-    return tuple(_played(case, judged, n, numbers) for n in range(len(judged)))
+    return tuple(_played(case, judged, n, known) for n in range(len(judged)))
 
 
 def findings(case: CaseFile, protocol: Protocol) -> Iterator[Finding]:
@@ -65,10 +65,6 @@ def unknown_phases(case: CaseFile, protocol: Protocol) -> list[str]:
     cleared = {one.cleared for one in case.dates if isinstance(one.cleared, str)}
     start = {case.phase} - {""}
     return sorted((start | approved | cleared | set(case.planned)) - known)
-
-
-def numbers_of_rules() -> Numbers:
-    return {parameter.id: parameter.number for parameter in rules().parameters}
 
 
 def course_of(case: CaseFile, protocol: Protocol, numbers: Numbers) -> Course:

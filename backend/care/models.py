@@ -55,6 +55,7 @@ class Assignment(models.Model):
     side = models.CharField(max_length=6, choices=Episode.Side)
     start_date = models.DateField()
     start_phase_id = models.CharField(max_length=40)
+    phase_started_on = models.DateField(null=True)  # where the phase began before the plan did
     version = models.PositiveIntegerField(default=1)
     assigned_by = models.ForeignKey(User, models.PROTECT, related_name="+")
     ended_on = models.DateField(null=True)
@@ -63,6 +64,13 @@ class Assignment(models.Model):
     ended_by = models.ForeignKey(User, models.PROTECT, null=True, related_name="+")
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
+
+    # Derived, made anew by `deciding`: what the plan of open and later dates rests on, what judging
+    # goes on from, and when the next date closes.
+    standing = models.JSONField(null=True)
+    carried = models.JSONField(null=True)
+    judged_to = models.DateField(null=True)
+    next_close_at = models.DateTimeField(null=True, db_index=True)
 
     objects = AssignmentQuerySet.as_manager()
 
@@ -318,8 +326,193 @@ class CheckIn(models.Model):
         return str(self.pk)
 
 
+class Event(models.Model):
+    """What was reported, raised or decided on a date. Appended, never changed.
+
+    Together with the records of the phone and the assessments these are the facts that a course is
+    replayed from. A stop rests on what was reported, whatever becomes of the record that said so.
+    Without an assignment it concerns every course of the patient.
+    """
+
+    class Kind(models.TextChoices):
+        REPORTED = "reported"  # a code of the safety library, by a record or a person
+        CLOSED = "closed"  # a person has dealt with the code
+        CLEARED = "cleared"  # a clinician ended the stop
+        APPROVED = "approved"  # a clinician put the patient into a phase from this date on
+        ENDED = "ended"  # a clinician approved completion
+
+    id = models.BigAutoField(primary_key=True)
+    patient = models.ForeignKey(Patient, models.PROTECT, related_name="events")
+    assignment = models.ForeignKey(Assignment, models.PROTECT, null=True, related_name="events")
+    kind = models.CharField(max_length=8, choices=Kind)
+    on = models.DateField()
+    at = models.DateTimeField()
+    code = models.CharField(max_length=60, blank=True)
+    phase_id = models.CharField(max_length=40, blank=True)
+    source_type = models.CharField(max_length=12, blank=True)
+    source_id = models.UUIDField(null=True)
+    by = models.ForeignKey(User, models.PROTECT, null=True, related_name="+")
+    reason = models.CharField(max_length=1000, blank=True)
+
+    objects = OfPatientQuerySet["Event"].as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="what_people_decide_has_a_name",
+                condition=Q(by__isnull=False) | Q(kind="reported"),
+            ),
+        ]
+        indexes = [models.Index(fields=["patient", "on"], name="event_of_patient")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.code} on {self.on}"
+
+
+class ClosedDay(models.Model):
+    """The day book: one lived and closed date of an assignment, as judged. Derived and disposable.
+
+    `day` is what was known of it, `after` what the next date inherits (`engine.storing`).
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    assignment = models.ForeignKey(Assignment, models.CASCADE, related_name="closed_days")
+    on = models.DateField()
+    phase_id = models.CharField(max_length=40)
+    phase_started_on = models.DateField()
+    colour = models.CharField(max_length=6)
+    rule = models.CharField(max_length=3)
+    outcome = models.CharField(max_length=16)
+    planned_sets = models.PositiveSmallIntegerField()
+    done_sets = models.PositiveSmallIntegerField()
+    is_half = models.BooleanField(default=False)
+    is_excused = models.BooleanField(default=False)
+    is_stopped = models.BooleanField(default=False)
+    eased = models.JSONField(default=list)
+    open_gates = models.JSONField(default=list)
+    alerts = models.JSONField(default=list)
+    pain_before = models.PositiveSmallIntegerField(null=True)
+    pain_during = models.PositiveSmallIntegerField(null=True)
+    pain_next = models.PositiveSmallIntegerField(null=True)
+    day = models.JSONField()
+    after = models.JSONField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["assignment", "on"], name="one_verdict_a_date"),
+            *_nrs11("closed_day", "pain_before", "pain_during", "pain_next"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.assignment_id} on {self.on}: {self.rule}"
+
+
+class Progression(models.Model):
+    """A proposal to change a plan, with its reasons as found, and a physiotherapist's decision.
+
+    Never edited but for what becomes of it. At most one of an assignment is open.
+    """
+
+    class Recommendation(models.TextChoices):
+        ADVANCE = "advance"
+        HOLD = "hold"
+        STEP_BACK = "step_back"
+        STOP_AND_REVIEW = "stop_and_review"
+        DISCHARGE = "discharge"
+
+    class Status(models.TextChoices):
+        PROPOSED = "proposed"
+        APPROVED = "approved"
+        DECLINED = "declined"
+        MODIFIED = "modified"
+        SUPERSEDED = "superseded"
+        EXPIRED = "expired"
+        WITHDRAWN = "withdrawn"
+
+    class ReasonCode(models.TextChoices):
+        CLINICAL_JUDGEMENT = "clinical_judgement"
+        PATIENT_PREFERENCE = "patient_preference"
+        NEW_FINDING = "new_finding"
+        DATA_UNRELIABLE = "data_unreliable"
+        OTHER = "other"
+
+    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    patient = models.ForeignKey(Patient, models.PROTECT, related_name="progressions")
+    assignment = models.ForeignKey(Assignment, models.PROTECT, related_name="progressions")
+    assignment_version = models.PositiveIntegerField()
+    version = models.PositiveIntegerField(default=1)
+    recommendation = models.CharField(max_length=15, choices=Recommendation)
+    rule = models.CharField(max_length=3)
+    status = models.CharField(max_length=10, choices=Status, default=Status.PROPOSED)
+    from_phase_id = models.CharField(max_length=40)
+    to_phase_id = models.CharField(max_length=40, blank=True)  # empty: completion, or no change
+    to_protocol_version = models.ForeignKey(
+        ProtocolVersion, models.PROTECT, null=True, related_name="+"
+    )
+    on = models.DateField()
+    window_from = models.DateField()
+    waiting_since = models.DateTimeField()
+    computed_at = models.DateTimeField()
+    valid_until = models.DateTimeField()
+    engine_version = models.CharField(max_length=20)
+    inputs_sha256 = models.CharField(max_length=64)
+    criteria = models.JSONField(default=list)
+    failed_gates = models.JSONField(default=list)
+    reasons = models.JSONField(default=list)
+    data_quality = models.JSONField(default=dict)
+    proposed_by = models.ForeignKey(User, models.PROTECT, null=True, related_name="+")
+    proposal_note = models.CharField(max_length=1000, blank=True)
+    decided_by = models.ForeignKey(User, models.PROTECT, null=True, related_name="+")
+    decided_at = models.DateTimeField(null=True)
+    reason_code = models.CharField(max_length=18, choices=ReasonCode, blank=True)
+    decision_note = models.CharField(max_length=1000, blank=True)
+    note_to_patient = models.CharField(max_length=1000, blank=True)
+    effective_date = models.DateField(null=True)
+    decided_version = models.PositiveIntegerField(null=True)
+    changes = models.JSONField(default=list)
+
+    objects = OfPatientQuerySet["Progression"].as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["assignment"],
+                condition=Q(status="proposed"),
+                name="one_open_proposal_an_assignment",
+            ),
+            models.CheckConstraint(
+                name="a_decision_has_a_name_and_a_moment",
+                condition=(
+                    Q(status__in=["approved", "declined", "modified"])
+                    & Q(decided_by__isnull=False, decided_at__isnull=False)
+                )
+                | (
+                    ~Q(status__in=["approved", "declined", "modified"])
+                    & Q(decided_by=None, decided_at=None)
+                ),
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["status", "waiting_since"], name="progression_queue"),
+            models.Index(fields=["assignment", "computed_at"], name="progression_history"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.recommendation} of {self.assignment_id}"
+
+
 class Flag(models.Model):
-    """Something a person must look at. One open flag a patient and code; more of it counts up."""
+    """Something a person must look at. One open flag a patient and code; more of it counts up.
+
+    `respond_by` is when somebody has to have looked at it, by its level.
+    """
+
+    class Action(models.TextChoices):
+        CONTACTED = "contacted"
+        PLAN_CHANGED = "plan_changed"
+        ADVISED = "advised"
+        REFERRED = "referred"
+        NO_ACTION = "no_action"
 
     class Level(models.TextChoices):
         EMERGENCY = "emergency"
@@ -343,16 +536,33 @@ class Flag(models.Model):
     source_type = models.CharField(max_length=12)
     source_id = models.UUIDField()
     params = models.JSONField(default=dict)
+    respond_by = models.DateTimeField(null=True, db_index=True)
+    acknowledged_by = models.ForeignKey(User, models.PROTECT, null=True, related_name="+")
+    acknowledged_at = models.DateTimeField(null=True)
+    resolved_by = models.ForeignKey(User, models.PROTECT, null=True, related_name="+")
+    resolved_at = models.DateTimeField(null=True)
+    action = models.CharField(max_length=12, choices=Action, blank=True)
+    note = models.CharField(max_length=1000, blank=True)
 
     objects = OfPatientQuerySet["Flag"].as_manager()
 
     class Meta:
         constraints = [
+            models.CheckConstraint(
+                name="acknowledged_by_and_at_together",
+                condition=Q(acknowledged_by=None, acknowledged_at=None)
+                | Q(acknowledged_by__isnull=False, acknowledged_at__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="a_resolved_flag_says_who_and_what",
+                condition=~Q(status="resolved")
+                | (Q(resolved_by__isnull=False, resolved_at__isnull=False) & ~Q(action="")),
+            ),
             models.UniqueConstraint(
                 fields=["patient", "code"],
                 condition=Q(status__in=["open", "acknowledged"]),
                 name="one_open_flag_a_patient_and_code",
-            )
+            ),
         ]
 
     def __str__(self) -> str:
@@ -369,6 +579,7 @@ class Change(models.Model):
         SESSION = "session"
         CHECK_IN = "check_in"
         PATIENT = "patient"
+        PROGRESSION = "progression"
 
     id = models.BigAutoField(primary_key=True)
     patient = models.ForeignKey(Patient, models.PROTECT, related_name="changes")

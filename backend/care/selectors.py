@@ -14,15 +14,37 @@ from zoneinfo import ZoneInfo
 
 from django.db.models import CharField, DateField, Q, QuerySet, UUIDField
 
-from backend.care.models import Assignment, AssignmentVersion, CheckIn, Pause, Session
+from backend.care.models import (
+    Assignment,
+    AssignmentVersion,
+    CheckIn,
+    ClosedDay,
+    Pause,
+    Session,
+)
 from backend.clinics.models import Patient
 from backend.queries import AnyGiven, Given, Written
 from exercises.models import Exercise
+from protocols.engine.case import State
 from protocols.engine.definition import Phase, Protocol, read
-from protocols.engine.plan import PhaseSpan, Prescribed, Slot, days_from, slots_on
-from protocols.knowledge import rules
+from protocols.engine.glides import glides_on
+from protocols.engine.plan import (
+    PhaseSpan,
+    Prescribed,
+    Slot,
+    Terms,
+    days_from,
+    halved,
+    slots_on,
+)
+from protocols.engine.storing import state_from_json
+from protocols.knowledge import numbers, rules
 
 A_DAY = timedelta(days=1)
+
+
+N_TENS = "N-TENS"
+AFTER_REPAIR = "hamstring_tendon_repair"  # as protocols name the condition
 
 
 class DayType(StrEnum):
@@ -109,9 +131,98 @@ class Course:
         ended = newer and newer[-1].effective_date <= on - timedelta(days=days_back)
         return self.version_on(on) if ended else had
 
+    def terms_on(self, on: date) -> Terms:
+        """What the course makes of the plan of a date: as it was lived, as it stands, or as it is
+        to be expected."""
+        if on not in self._terms:
+            judged_to = self.assignment.judged_to
+            if judged_to is not None and on <= judged_to:
+                row = ClosedDay.objects.filter(assignment=self.id, on=on).first()
+                self._terms[on] = terms_of_row(row) if row else self._placed
+            else:
+                self._look_ahead(on)
+        return self._terms[on]
+
+    def know(self, rows: Iterable[ClosedDay]) -> None:
+        """Take dates of the day book, so that they need not be looked up one by one."""
+        self._terms.update({row.on: terms_of_row(row) for row in rows})
+
+    @cached_property
+    def _terms(self) -> dict[date, Terms]:
+        standing = self.assignment.standing
+        return {} if standing is None else dict(map(_terms_of_open, standing["open"]))
+
+    @cached_property
+    def _placed(self) -> Terms:
+        """Where a clinician put the patient."""
+        assignment = self.assignment
+        begun = assignment.phase_started_on or assignment.start_date
+        return Terms(span=PhaseSpan(assignment.start_phase_id, begun))
+
+    @cached_property
+    def state(self) -> State | None:
+        """What the next date inherits, where the course was judged already."""
+        standing = self.assignment.standing
+        return None if standing is None else state_from_json(standing["state"])
+
+    def _look_ahead(self, until: date) -> None:
+        """The dates to come up to this one, if all goes on as it stands.
+
+        A half dose, and an exercise that is eased once, are used up by the next dates that have
+        sessions. A return after a gap is one as well (R9).
+        """
+        state = self.state
+        if state is None:
+            self._terms[until] = self._placed
+            return
+        known = numbers()
+        first = date.fromisoformat(self.assignment.standing["from"])
+        half = state.half_left
+        if state.missed >= known["missed_gap"]:
+            half = max(half, int(known["gap_half_dose_sessions"]))
+        once = {id for id, tally in state.eases.items() if tally.hurt_last}
+        for on in days_from(min(first, until), max((until - first).days, 0) + 1):
+            stays = {id for id, tally in state.eases.items() if tally.stays(on)}
+            terms = Terms(
+                span=PhaseSpan(state.phase_id, state.started_on),
+                half=half > 0,
+                stopped=bool(state.stop),
+                ended=state.ended,
+                eased=frozenset(once | stays),
+                open_gates=self.open_gates(state, on),
+            )
+            self._terms.setdefault(on, terms)
+            if (half or once) and not self.is_paused(on):
+                due = self._due_ids(on, terms)
+                half -= bool(half and due)
+                once -= due
+
+    def _due_ids(self, on: date, terms: Terms) -> set[str]:
+        slots = self._slots_by(terms, on, self.version_on(on))
+        return {item.prescribed.id for slot in slots for item in slot.items}
+
+    def open_gates(self, state: State, on: date) -> frozenset[str]:
+        """The gates of exercises that pass on a date. Asked only where something waits for one."""
+        gated = any(
+            row.get("gate") and row["phase_id"] == state.phase_id
+            for row in self.version_on(on).prescriptions
+        )
+        if not gated:
+            return frozenset()
+        _, findings = glides_on(state, on, self.protocol, numbers(), self._repaired_on)
+        passes = all(finding.passed for finding in findings)
+        return frozenset({N_TENS}) if passes else frozenset()
+
+    @property
+    def _repaired_on(self) -> date | None:
+        """The day before day 1 of a plan after a repair (protocols.md C6: day 1 is the next day)."""
+        if self.protocol.condition != AFTER_REPAIR:
+            return None
+        return self._placed.span.started_on - A_DAY
+
     def span_on(self, on: date) -> PhaseSpan:
-        """The phase a date lies in: the one the patient was placed in."""
-        return PhaseSpan(self.assignment.start_phase_id, self.assignment.start_date)
+        """The phase a date lies in, and since when."""
+        return self.terms_on(on).span
 
     def phase_on(self, on: date) -> Phase:
         return self.protocol.phase(self.span_on(on).phase_id)
@@ -131,23 +242,71 @@ class Course:
 
     def slots(self, on: date, version: AssignmentVersion | None = None) -> tuple[Slot, ...]:
         """What the course asks for on a date it covers, pauses aside."""
-        version = version or self.version_on(on)
-        span = self.span_on(on)
+        terms = self.terms_on(on)
+        if terms.ended:
+            return ()
+        slots = self._slots_by(terms, on, version or self.version_on(on))
+        return halved(slots, numbers()["half_dose_ratio"]) if terms.half else slots
+
+    def _slots_by(self, terms: Terms, on: date, version: AssignmentVersion) -> tuple[Slot, ...]:
         return slots_on(
             on,
-            span=span,
-            prescriptions=self.prescriptions(version, span.phase_id),
+            span=terms.span,
+            prescriptions=self.prescriptions(version, terms.span.phase_id),
             assignment_id=self.id,
             parts_of_day=version.parts_of_day,
             training_days=frozenset(version.training_days),
+            eased=terms.eased,
+            eased_ratio=numbers()["half_dose_ratio"],
+            open_gates=terms.open_gates,
         )
 
-    def knows(self, prescription_id: str) -> bool:
-        return any(
-            row["id"] == prescription_id
-            for version in self.versions
-            for row in version.prescriptions
-        )
+    def row_of(self, prescription_id: str) -> Mapping[str, Any] | None:
+        """A prescription as it is stored, in its newest version; None where there never was one."""
+        return self._rows.get(prescription_id)
+
+    @cached_property
+    def _rows(self) -> dict[str, Mapping[str, Any]]:
+        return {
+            row["id"]: row for version in reversed(self.versions) for row in version.prescriptions
+        }
+
+
+def terms_of_row(row: ClosedDay) -> Terms:
+    return Terms(
+        span=PhaseSpan(row.phase_id, row.phase_started_on),
+        half=row.is_half,
+        stopped=row.is_stopped,
+        eased=frozenset(row.eased),
+        open_gates=frozenset(row.open_gates),
+    )
+
+
+def terms_as_json(on: date, terms: Terms) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "on": on.isoformat(),
+        "phase_id": terms.span.phase_id,
+        "started_on": terms.span.started_on.isoformat(),
+    }
+    for name in ("half", "stopped", "rested", "ended"):
+        if getattr(terms, name):
+            told[name] = True
+    for name in ("eased", "open_gates"):
+        if found := getattr(terms, name):
+            told[name] = sorted(found)
+    return told
+
+
+def _terms_of_open(told: Mapping[str, Any]) -> tuple[date, Terms]:
+    return date.fromisoformat(told["on"]), Terms(
+        span=PhaseSpan(told["phase_id"], date.fromisoformat(told["started_on"])),
+        half=told.get("half", False),
+        stopped=told.get("stopped", False),
+        rested=told.get("rested", False),
+        ended=told.get("ended", False),
+        eased=frozenset(told.get("eased", ())),
+        open_gates=frozenset(told.get("open_gates", ())),
+    )
 
 
 def course_of(assignment: Assignment) -> Course:
@@ -170,6 +329,11 @@ def courses_of(patient: Patient, first: date, last: date) -> list[Course]:
         _course(patient, found, [one for one in pauses if one.assignment_id == assignment_id])
         for assignment_id, found in versions.items()
     ]
+    judged = [course for course in courses if (course.assignment.judged_to or first) >= first]
+    if any(course.assignment.judged_to for course in judged):
+        rows = list(LIVED(ids=[course.id for course in judged], first=first, last=last))
+        for course in judged:
+            course.know(row for row in rows if row.assignment_id == course.id)
     return sorted(courses, key=lambda course: (course.assignment.start_date, course.id))
 
 
@@ -338,7 +502,7 @@ def _versions(*conditions: Q) -> QuerySet[AssignmentVersion]:
     return (
         AssignmentVersion.objects.filter(*conditions, assignment__patient=_PATIENT)
         .select_related("assignment__protocol_version")
-        .defer("changes", "assignment__protocol_version__document")
+        .defer("changes", "assignment__protocol_version__document", "assignment__carried")
     )
 
 
@@ -348,7 +512,20 @@ VERSIONS = Written(
         Q(assignment__start_date__lte=_LAST),
     )
 )
-VERSIONS_OF_ONE = Written(lambda: _versions(Q(assignment=Given("assignment", UUIDField()))))
+VERSIONS_OF_ONE = Written(
+    lambda: (
+        AssignmentVersion.objects.filter(
+            assignment=Given("assignment", UUIDField()), assignment__patient=_PATIENT
+        )
+        .select_related("assignment__protocol_version")
+        .defer("changes", "assignment__protocol_version__document")
+    )
+)
+LIVED = Written(
+    lambda: ClosedDay.objects.filter(
+        assignment__in=[AnyGiven("ids", UUIDField())], on__range=(_FIRST, _LAST)
+    ).defer("day", "after")
+)
 PAUSES = Written(lambda: Pause.objects.filter(assignment__patient=_PATIENT))
 SESSIONS = Written(
     lambda: (

@@ -24,6 +24,8 @@ class Clinic(models.Model):
     upload_delay_days = models.PositiveSmallIntegerField(default=90)
     emergency_number = models.CharField(max_length=20, default="112")
     urgent_contact = models.CharField(max_length=200, blank=True)
+    crisis_line = models.CharField(max_length=200, blank=True)
+    proposals_on = models.BooleanField(default=True)
     created_at = models.DateTimeField()
 
     def __str__(self) -> str:
@@ -145,6 +147,8 @@ class Patient(models.Model):
     phone = models.CharField(max_length=40, blank=True)
     locale = models.CharField(max_length=12, default="en")
     timezone = models.CharField(max_length=64)
+    zones = models.JSONField(default=list)  # [since, zone] of each change: past dates keep theirs
+    conditions = models.JSONField(default=list)  # codes of the safety library that ask for caution
     status = models.CharField(max_length=12, choices=Status, default=Status.INVITED)
     consented_at = models.DateTimeField(null=True)
     consent_withdrawn_at = models.DateTimeField(null=True)

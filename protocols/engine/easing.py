@@ -51,13 +51,16 @@ class Tally:
             return Tally(row, True, self.stays_until)
         return Tally(row, True, one.on + timedelta(days=int(numbers["easier_for_days"])))
 
+    def stays(self, on: date) -> bool:
+        return self.stays_until is not None and on <= self.stays_until
+
     def eases(self, on: date) -> bool:
-        return self.hurt_last or (self.stays_until is not None and on <= self.stays_until)
+        return self.hurt_last or self.stays(on)
 
     def easing(self, on: date, *, has_easier: bool) -> Easing | None:
         """How the occurrence on this date is eased; None: not at all."""
         to: Literal["easier", "half"] = "easier" if has_easier else "half"
-        if self.stays_until is not None and on <= self.stays_until:
+        if self.stays(on):
             return Easing(to, self.stays_until, self.row)
         return Easing(to, None, self.row) if self.hurt_last else None
 

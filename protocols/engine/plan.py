@@ -28,6 +28,16 @@ class Side(StrEnum):
     NONE = "none"
 
 
+@dataclass(frozen=True, slots=True)
+class Easier:
+    """The easier variant that may stand in for an exercise (rule E1): one step down the ladder."""
+
+    exercise: str
+    unit: str
+    dose: Dose
+    pain_ceiling: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prescribed:
     """A prescription as given to one patient: side resolved, tailored, with an id of its own."""
@@ -46,6 +56,9 @@ class Prescribed:
     pain_ceiling: int
     counts: bool
     note: str = ""
+    kind: str = ""  # of the exercise, as the catalogue names it
+    gate: str = ""  # keeps it away on dates on which it does not pass, whoever switched it on
+    easier: Easier | None = None
 
     def on_day(self, day_in_phase: int) -> tuple[Dose, Schedule]:
         """Dose and schedule that hold on this day of the phase (from 1)."""
@@ -64,6 +77,19 @@ class PhaseSpan:
 
     def day_of(self, on: date) -> int:
         return (on - self.started_on).days + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What the course so far makes of the plan of one date."""
+
+    span: PhaseSpan
+    half: bool = False  # half dose
+    stopped: bool = False  # a stop stands: nothing is offered
+    rested: bool = False  # rest is advised, because it hurt too much before (S-PRE)
+    ended: bool = False
+    eased: frozenset[str] = frozenset()  # prescriptions that hurt too much last time (E1)
+    open_gates: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +129,7 @@ def prescribe(
 
     `catalogue` gives side and dose unit of each exercise. Where the catalogue says "affected" and
     both sides are, there is one prescription a side; "unaffected" has none then. Gated exercises
-    stay away until their gate passes (NO-7), also when switched on.
+    come in when a clinician switched them on, and stay away until their gate passes (NO-7).
     """
     return tuple(
         Prescribed(
@@ -121,6 +147,7 @@ def prescribe(
             pain_ceiling=row.pain_ceiling,
             counts=row.counts,
             note=row.note,
+            gate=row.gate or "",
         )
         for phase in protocol.phases
         for row in phase.prescriptions
@@ -130,7 +157,7 @@ def prescribe(
 
 
 def _is_given(row: Prescription, switched_on: frozenset[str]) -> bool:
-    return (row.included or row.key in switched_on) and not row.gate
+    return row.key in switched_on or (row.included and not row.gate)
 
 
 def sides_of(catalogue_side: str, affected: str) -> tuple[Side, ...]:
@@ -161,25 +188,21 @@ def slots_on(
     assignment_id: UUID,
     parts_of_day: Sequence[str] = (),
     training_days: frozenset[int] = frozenset(),
+    eased: frozenset[str] = frozenset(),
+    eased_ratio: float = 1.0,
+    open_gates: frozenset[str] = frozenset(),
 ) -> tuple[Slot, ...]:
     """The sessions of one date. The id depends on assignment, date and slot key alone.
 
     A date has as many slots as its most frequent counted exercise asks for; what is done less often
     is spread over them. `training_days` (0 = Monday) moves the days of what is done n times a week.
     """
-    day = span.day_of(on)
-    rows = [row for row in prescriptions if row.phase_id == span.phase_id]
-    held = {row.id: row.on_day(day) for row in rows}
-    falls = {row.id: falls_on(held[row.id][1], on, span, training_days) for row in rows}
-    away = {row.exercise for row in rows if falls[row.id]}
-    due = [row for row in rows if falls[row.id] and held[row.id][1].not_on_days_of not in away]
+    due = _due_on(on, span, prescriptions, training_days, eased, eased_ratio, open_gates)
     if not due:
         return ()
-    counted = [held[row.id][1].sessions_per_day for row in due if row.counts]
-    count = min(max(counted, default=1), MOST_SLOTS_A_DAY)
+    count = _slots_for(due)
     filled: list[list[Item]] = [[] for _ in range(count)]
-    for row in sorted(due, key=lambda row: (row.order, row.key, row.side)):
-        dose, schedule = held[row.id]
+    for row, dose, schedule in sorted(due, key=lambda one: (one[0].order, one[0].key, one[0].side)):
         if row.counts:
             for index in spread(min(schedule.sessions_per_day, count), count):
                 filled[index].append(Item(row, dose))
@@ -190,6 +213,75 @@ def slots_on(
         Slot(slot_id(assignment_id, on, str(n + 1)), str(n + 1), on, parts[n], tuple(filled[n]))
         for n in range(count)
     )
+
+
+Due = tuple[Prescribed, Dose, Schedule]
+
+
+def sets_on(
+    on: date,
+    *,
+    span: PhaseSpan,
+    prescriptions: Iterable[Prescribed],
+    training_days: frozenset[int] = frozenset(),
+    eased: frozenset[str] = frozenset(),
+    eased_ratio: float = 1.0,
+    open_gates: frozenset[str] = frozenset(),
+) -> int:
+    """`sets_of(slots_on(…))`, without making the slots."""
+    due = _due_on(on, span, prescriptions, training_days, eased, eased_ratio, open_gates)
+    count = _slots_for(due)
+    return sum(
+        dose.sets * min(schedule.sessions_per_day, count)
+        for row, dose, schedule in due
+        if row.counts
+    )
+
+
+def _due_on(
+    on: date,
+    span: PhaseSpan,
+    prescriptions: Iterable[Prescribed],
+    training_days: frozenset[int],
+    eased: frozenset[str],
+    eased_ratio: float,
+    open_gates: frozenset[str],
+) -> list[Due]:
+    """What falls on a date, as it is to be done on it."""
+    day = span.day_of(on)
+    found: list[Due] = [
+        (row, *row.on_day(day))
+        for row in prescriptions
+        if row.phase_id == span.phase_id and (not row.gate or row.gate in open_gates)
+    ]
+    falling = [one for one in found if falls_on(one[2], on, span, training_days)]
+    away = {row.exercise for row, _, _ in falling}
+    due = [one for one in falling if one[2].not_on_days_of not in away]
+    if not eased:
+        return due
+    return [_eased(*one, eased_ratio) if one[0].id in eased else one for one in due]
+
+
+def _slots_for(due: Iterable[Due]) -> int:
+    counted = [schedule.sessions_per_day for row, _, schedule in due if row.counts]
+    return min(max(counted, default=1), MOST_SLOTS_A_DAY)
+
+
+def _eased(row: Prescribed, dose: Dose, schedule: Schedule, ratio: float) -> Due:
+    """E1: the easier variant in place of an exercise, or this share of it where there is none.
+
+    The variant takes over the sets; where it is counted in another unit, the rest of its own dose.
+    The prescription stays the same one, so that what is logged for it is found again.
+    """
+    easier = row.easier
+    if easier is None:
+        return row, with_sets(dose, ceil(dose.sets * ratio)), schedule
+    if easier.unit != row.unit:
+        dose = with_sets(easier.dose, min(easier.dose.sets, dose.sets))
+    stand_in = replace(
+        row, exercise=easier.exercise, unit=easier.unit, pain_ceiling=easier.pain_ceiling, note=""
+    )
+    return stand_in, dose, schedule
 
 
 def slot_id(assignment_id: UUID, on: date, key: str) -> UUID:

@@ -20,6 +20,7 @@ from protocols.engine.definition import (
 )
 from protocols.engine.plan import (
     DoneSet,
+    Easier,
     PhaseSpan,
     Prescribed,
     falls_on,
@@ -28,6 +29,8 @@ from protocols.engine.plan import (
     prescribe,
     prescribed_amount,
     ratio_of,
+    sets_of,
+    sets_on,
     sides_of,
     slots_on,
     spread,
@@ -310,8 +313,45 @@ def test_what_a_clinician_must_switch_on_stays_away_until_then() -> None:
     assert given(switched_on=frozenset({"phase-1/chosen"})) == ["plain", "chosen"]
 
 
+def due(*rows: Prescribed, **options: object) -> list[tuple[str, int]]:
+    """Exercises and sets of a date; the count of sets by itself has to agree."""
+    said: dict[str, object] = {"span": SPAN, "prescriptions": rows, **options}
+    slots = slots_on(MONDAY, assignment_id=ASSIGNMENT, **said)  # type: ignore[arg-type]
+    assert sets_on(MONDAY, **said) == sets_of(slots)  # type: ignore[arg-type]
+    return [(i.prescribed.exercise, i.dose.sets) for slot in slots for i in slot.items]
+
+
 def test_no_7_a_gated_exercise_stays_behind_its_gate() -> None:
-    assert given(switched_on=frozenset({"phase-1/tensioner"})) == ["plain"]
+    assert given() == ["plain"], "not before a clinician switches it on"
+    assert given(switched_on=frozenset({"phase-1/tensioner"})) == ["plain", "tensioner"]
+
+    rows = (prescribed("plain"), prescribed("tensioner", gate="N-TENS"))
+    assert due(*rows) == [("plain", 3)]
+    assert due(*rows, open_gates=frozenset({"N-TENS"})) == [("plain", 3), ("tensioner", 3)]
+
+
+VARIANT = Easier("bridge-double", "reps", Dose(sets=5, reps=Reps(10, 10)), 3)
+HELD = Easier("bridge-hold", "hold_s", Dose(sets=2, reps=Reps(5, 5), hold_s=10), 3)
+TWICE_A_DAY = Schedule("daily", sessions_per_day=2)
+
+
+@pytest.mark.parametrize(
+    ("hurt", "expected"),
+    [
+        pytest.param({"easier": VARIANT}, [("bridge-double", 3)], id="the variant, as many sets"),
+        pytest.param({"easier": HELD}, [("bridge-hold", 2)], id="in another unit, its own dose"),
+        pytest.param({}, [("sg-bridge", 2)], id="no variant: half, rounded up"),
+        pytest.param(
+            {"schedule": TWICE_A_DAY}, [("sg-bridge", 2), ("sg-bridge", 2)], id="in each slot"
+        ),
+    ],
+)
+def test_e1_what_hurt_too_much_is_eased(
+    hurt: dict[str, object], expected: list[tuple[str, int]]
+) -> None:
+    eased = frozenset({"sg-bridge"})
+    assert due(prescribed(**hurt), eased=eased, eased_ratio=0.5) == expected
+    assert due(prescribed("other"), eased=eased, eased_ratio=0.5) == [("other", 3)]
 
 
 def test_one_prescription_a_side_where_both_are_affected() -> None:

@@ -22,7 +22,7 @@ from protocols import playing, publishing
 from protocols.engine import definition
 from protocols.engine.case import Judged, Outcome
 from protocols.engine.day import Reported
-from protocols.knowledge import metrics, safety
+from protocols.knowledge import metrics, numbers, safety
 from protocols.share_plot import share_plot
 from protocols.simulation import COMPLETED, Summary, Trace, day_of, place_of, quartiles, traces
 
@@ -77,7 +77,7 @@ class Command(BaseCommand):
             task = progress.add_task(f"{cohort} people", total=cohort)
             for trace in traces(
                 chosen,
-                numbers=playing.numbers_of_rules(),
+                numbers=numbers(),
                 metrics=metrics(),
                 flags=[Reported(flag.code, flag.level) for flag in flags if flag.asked],
                 cohort=cohort,

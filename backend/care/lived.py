@@ -1,0 +1,443 @@
+"""What was lived: records, assessments and events as the days of a course, as the engine reads them.
+
+A date is judged by what was known of it when it closed. What arrived later is told apart, with the
+date on which it arrived (rule T8). Both follow from the facts and when they came, and from nothing
+else, so the same facts give the same days at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from backend.care.models import Assessment, CheckIn, Event, Revision, Session
+from backend.care.selectors import Course, closes_at
+from backend.clinics.models import Patient
+from protocols.engine import dates
+from protocols.engine.case import Course as EngineCourse
+from protocols.engine.case import State
+from protocols.engine.day import Approval, Clearance, Day, Felt, Measured, Numbers, Reported
+from protocols.engine.plan import PhaseSpan, days_from, sets_on
+from protocols.engine.progression import Late
+from protocols.knowledge import numbers, safety
+
+A_DAY = timedelta(days=1)
+SLIDER = "nerve_glide_slider"
+EXCUSING = ("illness", "advised_to_rest")  # T7
+PLACES = ("none", "back_or_buttock", "thigh", "calf", "foot")  # leg_sx_code 0 to 4
+SYMPTOMS_HELD = timedelta(days=7)  # how old the level before a session may be
+BASELINE = "nprs_worst"
+
+Kind = Literal["session", "rating", "check_in", "measured", "event"]
+
+
+class Piece(NamedTuple):
+    """What one fact says of a date, from when it was known until something else was."""
+
+    on: date
+    at: datetime
+    until: datetime | None
+    kind: Kind
+    content: Any
+
+
+@dataclass
+class Facts:
+    """The facts of one course, by the date they speak of."""
+
+    course: Course
+    zones: Zones
+    pieces: dict[date, list[Piece]] = field(default_factory=dict)
+
+    def add(self, pieces: Iterable[Piece]) -> None:
+        for piece in pieces:
+            self.pieces.setdefault(piece.on, []).append(piece)
+
+    def day(self, on: date, at: datetime | None = None) -> Day:
+        """The date as it was known at a moment; without one, as it is known now."""
+        known = [
+            piece
+            for piece in self.pieces.get(on, ())
+            if (piece.until is None or (at is not None and piece.until > at))
+            and (at is None or piece.at <= at)
+        ]
+        return _day(on, known, self)
+
+    def arrivals(self, on: date, closed: datetime) -> list[datetime]:
+        """When what is known of a date changed after it had closed."""
+        moments = (
+            moment
+            for piece in self.pieces.get(on, ())
+            for moment in (piece.at, piece.until)
+            if moment is not None and moment > closed
+        )
+        return sorted(set(moments))
+
+    def leg_before(self, on: date) -> int | None:
+        """The level of leg symptoms before the sessions of a date: the newest told of."""
+        for n in range(SYMPTOMS_HELD.days):
+            told = [
+                PLACES.index(piece.content["leg_symptom"])
+                for piece in self.pieces.get(on - n * A_DAY, ())
+                if piece.until is None
+                and "leg_symptom" in (piece.content if isinstance(piece.content, dict) else {})
+                and (piece.kind == "check_in" or (n and piece.kind == "session"))
+            ]
+            if told:
+                return max(told)
+        return None
+
+
+@dataclass(frozen=True)
+class Zones:
+    """Which zone the patient was in, date by date."""
+
+    current: ZoneInfo
+    changes: tuple[tuple[datetime, ZoneInfo], ...] = ()
+
+    @classmethod
+    def of(cls, patient: Patient) -> Zones:
+        changes = [(datetime.fromisoformat(at), ZoneInfo(name)) for at, name in patient.zones]
+        return cls(patient.zone, tuple(changes))
+
+    def on(self, on: date) -> ZoneInfo:
+        """The zone in which a date ended."""
+        for at, zone in reversed(self.changes):
+            if at.astimezone(zone).date() <= on:
+                return zone
+        return self.changes[0][1] if self.changes else self.current
+
+    def date_of(self, moment: datetime) -> date:
+        for at, zone in reversed(self.changes):
+            if at <= moment:
+                return moment.astimezone(zone).date()
+        zone = self.changes[0][1] if self.changes else self.current
+        return moment.astimezone(zone).date()
+
+    def closing(self, on: date) -> datetime:
+        return closes_at(on, self.on(on)).astimezone(UTC)
+
+    def cut_short(self, on: date, known: Numbers) -> bool:
+        """T5: a flight east took so much of the date that it does not count."""
+        begun, ended = self.on(on - A_DAY), self.on(on)
+        return begun != ended and dates.is_cut_short(on, begun, ended, known)
+
+
+def engine_course(
+    course: Course, *, reviews: frozenset[str], baseline: float | None
+) -> EngineCourse:
+    """What stays the same while a course is replayed."""
+    assignment, known = course.assignment, numbers()
+
+    def planned(state: State, on: date) -> int:
+        row = course.version_on(on)
+        return sets_on(
+            on,
+            span=PhaseSpan(state.phase_id, state.started_on),
+            prescriptions=course.prescriptions(row, state.phase_id),
+            training_days=frozenset(row.training_days),
+            eased=frozenset(id for id, tally in state.eases.items() if tally.eases(on)),
+            eased_ratio=known["half_dose_ratio"],
+            open_gates=course.open_gates(state, on),
+        )
+
+    return EngineCourse(
+        protocol=course.protocol,
+        numbers=known,
+        first=assignment.phase_started_on or assignment.start_date,
+        planned=planned,
+        baseline=baseline,
+        joined=assignment.start_date,
+        start_phase_id=assignment.start_phase_id,
+        reviews=reviews,
+    )
+
+
+def days_of(facts: Facts, first: date, last: date, now: datetime) -> tuple[list[Day], list[Late]]:
+    """Each date as it was known when it closed, and what became known later.
+
+    A date that is still open is as it is known now; on it nothing is missed yet.
+    """
+    days: list[Day] = []
+    late: list[Late] = []
+    for on in days_from(first, (last - first).days + 1):
+        closed = facts.zones.closing(on)
+        if closed > now:
+            days.append(open_day(facts, on))
+            continue
+        known = facts.day(on, closed)
+        days.append(known)
+        arrivals = facts.arrivals(on, closed)
+        by_date = {facts.zones.date_of(moment): moment for moment in arrivals if moment <= now}
+        for arrives, moment in by_date.items():  # the last of each date
+            told = facts.day(on, moment)
+            if told != known:
+                late.append(Late(arrives, told))
+                known = told
+    return days, late
+
+
+def open_day(facts: Facts, on: date) -> Day:
+    """A date that goes on. Without a session nothing is missed on it yet."""
+    day = facts.day(on)
+    return day if day.is_session else replace(day, planned=0)
+
+
+# --- From pieces to a day ---------------------------------------------------------------------
+
+
+def _day(on: date, known: Sequence[Piece], facts: Facts) -> Day:
+    course = facts.course
+    sessions = [piece.content for piece in known if piece.kind == "session"]
+    ratings = [piece for piece in known if piece.kind == "rating"]
+    check_ins = [piece.content for piece in known if piece.kind == "check_in"]
+    excused = course.is_paused(on)
+    if not known:
+        return Day(on=on, excused=excused or facts.zones.cut_short(on, numbers()))
+    told = _Sessions(on, course)
+    for content in sessions:
+        told.take(content)
+    if not told.done:
+        skipped = {content.get("skip_reason") for content in sessions}
+        excused = excused or bool(skipped & {*EXCUSING})
+        excused = excused or facts.zones.cut_short(on, numbers())
+    events = _Events([piece.content for piece in known if piece.kind == "event"], facts.course)
+    otherwise = [said["pain_now"] for said in check_ins if "pain_now" in said]
+    spread = False
+    if course.protocol.limits.nerve and told.leg is not None and told.settle is not None:
+        before = facts.leg_before(on)
+        rose = before is not None and told.leg > before
+        spread = rose and told.settle > numbers()["spread_min"]
+    day = Day(
+        on=on,
+        done=told.done,
+        before=told.before,
+        during=told.during,
+        next_morning=_last_rating(ratings),
+        settle_min=told.settle,
+        spread=spread,
+        pop_felt=told.pop_felt,
+        pain_otherwise=max(otherwise, default=None),
+        measured=tuple(
+            piece.content for piece in sorted(known, key=_moment) if piece.kind == "measured"
+        ),
+        excused=excused,
+        clearance=events.clearance,
+        approval=events.approval,
+        closed=events.closed,
+        felt=tuple(told.felt.values()),
+        slider=told.slider,
+    )
+    return events.reported_on(day)
+
+
+def _moment(piece: Piece) -> datetime:
+    return piece.at
+
+
+def _last_rating(ratings: Sequence[Piece]) -> int | None:
+    """Of two ratings of one date the later one counts (T4)."""
+    if not ratings:
+        return None
+    newest = max(ratings, key=lambda piece: datetime.fromisoformat(piece.content["recorded_at"]))
+    pain: int = newest.content["pain_now"]
+    return pain
+
+
+class _Sessions:
+    """All sessions of a date together; of two pains the higher one counts."""
+
+    def __init__(self, on: date, course: Course) -> None:
+        self.on, self.course = on, course
+        self.done = 0
+        self.before: int | None = None
+        self.during: int | None = None
+        self.settle: int | None = None
+        self.leg: int | None = None
+        self.pop_felt = self.slider = False
+        self.felt: dict[str, Felt] = {}
+
+    def take(self, content: Mapping[str, Any]) -> None:
+        self.before = _higher(self.before, content.get("pain_before"))
+        self.during = _higher(self.during, content.get("pain_during"))
+        self.settle = _higher(self.settle, content.get("settle_min"))
+        self.pop_felt = self.pop_felt or bool(content.get("pop_felt"))
+        if "leg_symptom" in content:
+            self.leg = _higher(self.leg, PLACES.index(content["leg_symptom"]))
+        if content["state"] == "skipped":
+            return
+        for entry in content.get("entries", ()):
+            if entry["state"] == "done" and entry.get("sets"):
+                self._entry(entry)
+
+    def _entry(self, entry: Mapping[str, Any]) -> None:
+        sets = entry["sets"]
+        worst = entry.get("pain")
+        for one in sets:
+            worst = _higher(worst, one.get("pain"))
+        self.during = _higher(self.during, worst)
+        row = self.course.row_of(entry.get("prescription_id", ""))
+        if row is None or not row["counts"]:
+            return
+        self.done += len(sets)
+        self.slider = self.slider or row.get("kind") == SLIDER
+        before = self.felt.get(row["id"])
+        easier = row.get("easier")
+        self.felt[row["id"]] = Felt(
+            row["id"],
+            _higher(before.pain if before else None, worst),
+            row["pain_ceiling"],
+            easier["pain_ceiling"] if easier else None,
+        )
+
+
+def _higher(one: int | None, other: int | None) -> int | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return max(one, other)
+
+
+class _Events:
+    """What was reported and decided with effect from one date."""
+
+    def __init__(self, events: Iterable[Event], course: Course) -> None:
+        rows = [row for row in events if row.assignment_id in (None, course.id)]
+        by_kind: dict[str, list[Event]] = {}
+        for row in sorted(rows, key=lambda row: (row.at, row.pk or 0)):
+            by_kind.setdefault(row.kind, []).append(row)
+        self.reports = by_kind.get(Event.Kind.REPORTED, [])
+        last_report = {row.code: row.at for row in self.reports}
+        self.closed = tuple(
+            sorted(
+                {
+                    row.code
+                    for row in by_kind.get(Event.Kind.CLOSED, ())
+                    if row.code not in last_report or last_report[row.code] <= row.at
+                }
+            )
+        )
+        self.clearance: Clearance | None = None
+        if cleared := by_kind.get(Event.Kind.CLEARED):
+            stops = [row.at for row in self.reports if safety().red_flags[row.code].stops]
+            newest = cleared[-1]
+            self.clearance = Clearance(newest.phase_id, max(stops, default=newest.at) <= newest.at)
+        self.approval: Approval | None = None
+        for row in [*by_kind.get(Event.Kind.APPROVED, ()), *by_kind.get(Event.Kind.ENDED, ())]:
+            ends = row.kind == Event.Kind.ENDED
+            self.approval = Approval(ends=True) if ends else Approval(row.phase_id)
+        self.severe = course.protocol.limits.severe
+
+    def reported_on(self, day: Day) -> Day:
+        """With what was reported. What R4 finds by itself is not told to it twice."""
+        known = safety().red_flags
+        codes = dict.fromkeys(row.code for row in self.reports)
+        if "severe" in codes and _is_severe(day, self.severe):
+            del codes["severe"]
+        return replace(day, reported=tuple(Reported(code, known[code].level) for code in codes))
+
+
+def _is_severe(day: Day, severe: int) -> bool:
+    pains = (day.before, day.during, day.next_morning, day.pain_otherwise)
+    return day.pop_felt or any(pain is not None and pain >= severe for pain in pains)
+
+
+# --- From rows to pieces ----------------------------------------------------------------------
+
+
+def session_pieces(
+    course_id: UUID, told: Iterable[tuple[datetime, datetime | None, Mapping[str, Any]]]
+) -> Iterator[Piece]:
+    """Of what one session said, from when until when; what names another plan says nothing here."""
+    for at, until, content in told:
+        if content.get("assignment_id") == str(course_id):
+            on = date.fromisoformat(content["local_date"])
+            yield Piece(on, at, until, "session", content)
+
+
+def check_in_pieces(
+    phone_id: UUID,
+    told: Iterable[tuple[datetime, datetime | None, Mapping[str, Any]]],
+    rates: str | None,
+) -> Iterator[Piece]:
+    """Of what one check-in said: a rating of a session day, or a report of its own date."""
+    for at, until, content in told:
+        on = date.fromisoformat(content["local_date"])
+        if rates is not None and "pain_now" in content:
+            yield Piece(date.fromisoformat(rates), at, until, "rating", content)
+            content = {name: said for name, said in content.items() if name != "pain_now"}
+        yield Piece(on, at, until, "check_in", content)
+        if BASELINE in content:
+            worst = Measured(BASELINE, content[BASELINE], str(phone_id))
+            yield Piece(on, at, until, "measured", worst)
+        if "leg_symptom" in content:
+            place = float(PLACES.index(content["leg_symptom"]))
+            yield Piece(on, at, until, "measured", Measured("leg_sx_code", place, str(phone_id)))
+
+
+def assessment_pieces(rows: Iterable[Assessment], zones: Zones, side: str) -> Iterator[Piece]:
+    """What a clinician measured counts from its date on; of the other side it says nothing."""
+    for row in rows:
+        if side in ("left", "right") and row.side in ("left", "right") and row.side != side:
+            continue
+        told = Measured(row.code, float(row.value), str(row.pk))
+        yield Piece(zones.date_of(row.measured_at), row.recorded_at, None, "measured", told)
+
+
+def event_pieces(rows: Iterable[Event]) -> Iterator[Piece]:
+    for row in rows:
+        yield Piece(row.on, row.at, None, "event", row)
+
+
+def timelines(
+    heads: Sequence[Session] | Sequence[CheckIn], revisions: Mapping[UUID, Sequence[Revision]]
+) -> Iterator[tuple[Session | CheckIn, list[tuple[datetime, datetime | None, Mapping[str, Any]]]]]:
+    """What each record said, from when until when. The highest revision that had come stood."""
+    for head in heads:
+        known = revisions.get(head.phone_id)
+        if known is None:
+            told = [] if head.content is None else [(head.received_at, None, head.content)]
+            yield head, told  # type: ignore[misc]  # an end that is open
+            continue
+        standing: list[Revision] = []
+        for one in sorted(known, key=lambda row: (row.received_at, row.pk)):
+            if not standing or one.number > standing[-1].number:
+                standing.append(one)
+        ends: list[datetime | None] = [*(one.received_at for one in standing[1:]), None]
+        yield (
+            head,
+            [
+                (one.received_at, end, one.content)
+                for one, end in zip(standing, ends, strict=True)
+                if one.content is not None
+            ],
+        )
+
+
+def facts_of(course: Course, patient: Patient) -> Facts:
+    """Everything that was told of a course, ever. Five queries."""
+    zones = Zones.of(patient)
+    facts = Facts(course, zones)
+    sessions = list(Session.objects.filter(patient=patient).order_by("phone_id"))
+    check_ins = list(CheckIn.objects.filter(patient=patient).order_by("phone_id"))
+    revised = [row.phone_id for row in (*sessions, *check_ins) if row.history_count > 1]
+    revisions: dict[tuple[str, UUID], list[Revision]] = {}
+    if revised:
+        for one in Revision.objects.filter(patient=patient, phone_id__in=revised):
+            revisions.setdefault((one.kind, one.phone_id), []).append(one)
+    of_sessions = {id: rows for (kind, id), rows in revisions.items() if kind == "session"}
+    for _, told in timelines(sessions, of_sessions):
+        facts.add(session_pieces(course.id, told))
+    of_check_ins = {id: rows for (kind, id), rows in revisions.items() if kind == "check_in"}
+    for head, told in timelines(check_ins, of_check_ins):
+        rates = (head.derived or {}).get("rates_session_day")
+        facts.add(check_in_pieces(head.phone_id, told, rates))
+    assessed = Assessment.objects.filter(patient=patient).order_by(
+        "measured_at", "recorded_at", "pk"
+    )
+    facts.add(assessment_pieces(assessed, zones, course.assignment.side))
+    facts.add(event_pieces(Event.objects.filter(patient=patient).order_by("at", "pk")))
+    return facts
