@@ -33,7 +33,7 @@ from backend.api.errors import as_http, problem_of
 from backend.api.fields import In, Many, Text, Truth, Word, Zone
 from backend.api.parsing import loads
 from backend.api.plan_shown import day_closes_at
-from backend.care import feed
+from backend.care import deciding, feed
 from backend.care.models import Change
 from backend.clinics import actions
 from backend.clinics.actions import InvitationExpired
@@ -294,8 +294,11 @@ class Me(Endpoint):
 def touch(patient: Patient, changes: dict[str, Any], view: Endpoint) -> None:
     """Tell the patient's phones. The plan is read in the patient's zone, so it changes with it."""
     touched = [feed.Touched(Change.Type.PATIENT, patient.pk, patient.version)]
-    tell = feed.touch_plan if "timezone" in changes else feed.touch
-    tell(patient, touched, now=view.now)
+    found = deciding.Difference()
+    if "timezone" in changes:
+        found = deciding.recompute_all(patient=patient, now=view.now)
+        found.plan = True
+    deciding.tell(patient, found, touched, now=view.now)
 
 
 # --- Devices ----------------------------------------------------------------------------------

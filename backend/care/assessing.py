@@ -8,12 +8,14 @@ from decimal import Decimal
 
 from django.db import transaction
 
+from backend.care import deciding
 from backend.care.flags import raise_flag
-from backend.care.models import Assessment, Flag
+from backend.care.models import Assessment
 from backend.care.selectors import today_of
+from backend.clinics.actions import lock
 from backend.clinics.models import Patient, User
 from backend.problems import FieldError, ValidationFailed
-from protocols.knowledge import metrics, safety
+from protocols.knowledge import metrics
 
 AHEAD = timedelta(minutes=10)
 
@@ -37,7 +39,7 @@ def record(
     Stop signs among the findings raise their flags in the same transaction.
     """
     _check(code, value, unit, measured_at, now)
-    patient = Patient.objects.select_for_update(of=("self",)).get(pk=patient.pk)
+    patient = lock(patient)
     row = Assessment.objects.create(
         patient=patient,
         code=code,
@@ -54,11 +56,11 @@ def record(
         raise_flag(
             patient=patient,
             code=found,
-            level=Flag.Level(safety().red_flags[found].level),
             on=today_of(patient, now),
             source=("assessment", row.pk),
             now=now,
         )
+    deciding.tell(patient, deciding.recompute_all(patient=patient, now=now), (), now=now)
     return row
 
 

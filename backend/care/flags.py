@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from uuid import UUID
 
-from backend.care.models import Flag
+from backend.care.models import Event, Flag
 from backend.clinics.models import Patient
+from protocols.knowledge import safety
+
+OPEN = (Flag.Status.OPEN, Flag.Status.ACKNOWLEDGED)
+SATURDAY = 5
 
 
 def raise_flag(
     *,
     patient: Patient,
     code: str,
-    level: Flag.Level,
     on: date,
     source: tuple[str, UUID],
     now: datetime,
+    by_rule: bool = False,
 ) -> Flag:
-    """Open a flag, or count one more occurrence of the open one. The caller holds the lock."""
-    flag = Flag.objects.filter(
-        patient=patient, code=code, status__in=[Flag.Status.OPEN, Flag.Status.ACKNOWLEDGED]
-    ).first()
+    """Open a flag, or count one more occurrence of the open one. The caller holds the lock.
+
+    What somebody reported is also kept as an event, on which a stop rests; what a rule found
+    follows from other facts.
+    """
+    level = Flag.Level(safety().red_flags[code].level)
+    if not by_rule:
+        Event.objects.create(
+            patient=patient, kind=Event.Kind.REPORTED, on=on, at=now, code=code,
+            source_type=source[0], source_id=source[1],
+        )  # fmt: skip
+    flag = open_flag(patient, code)
     if flag is None:
         return Flag.objects.create(
             patient=patient,
@@ -31,9 +43,46 @@ def raise_flag(
             observed_on=on,
             source_type=source[0],
             source_id=source[1],
+            respond_by=respond_by(level, patient, now),
         )
-    if (flag.source_type, flag.source_id) != source:
-        flag.occurrences += 1
-        flag.source_type, flag.source_id, flag.observed_on = *source, on
-        flag.save(update_fields=["occurrences", "source_type", "source_id", "observed_on"])
+    flag.occurrences += 1
+    flag.source_type, flag.source_id, flag.observed_on = *source, on
+    flag.save(update_fields=["occurrences", "source_type", "source_id", "observed_on"])
     return flag
+
+
+def lower_flag(
+    *, patient: Patient, code: str, source: tuple[str, UUID], now: datetime, last: bool
+) -> bool:
+    """Take back one occurrence that a rule does not find any more; with the last one the flag.
+
+    A flag that somebody has acknowledged or resolved is theirs.
+    """
+    flag = open_flag(patient, code)
+    if flag is None or flag.status != Flag.Status.OPEN or flag.source_type != source[0]:
+        return False
+    flag.occurrences -= 1
+    if last or flag.occurrences == 0:
+        flag.occurrences = max(flag.occurrences, 1)
+        flag.status = Flag.Status.AUTO_RESOLVED
+        flag.resolved_at = now
+    flag.save(update_fields=["occurrences", "status", "resolved_at"])
+    return True
+
+
+def open_flag(patient: Patient, code: str) -> Flag | None:
+    return Flag.objects.filter(patient=patient, code=code, status__in=OPEN).first()
+
+
+def respond_by(level: Flag.Level, patient: Patient, now: datetime) -> datetime:
+    """Until when somebody has to have looked at it (safety.md section 1)."""
+    known = safety().levels[level]
+    if known.resend_every_min is not None:
+        return now + timedelta(minutes=known.resend_every_min)
+    if known.escalate_after_h is not None:
+        return now + timedelta(hours=known.escalate_after_h)
+    moment, left = now, known.review_within_working_days or 0
+    while left:
+        moment += timedelta(days=1)
+        left -= moment.astimezone(patient.zone).weekday() < SATURDAY
+    return moment

@@ -1,4 +1,4 @@
-"""What was lived: records, assessments and events as the days of a course, as the engine reads them.
+"""What was lived: records, assessments and events as days of a course, as the engine reads them.
 
 A date is judged by what was known of it when it closed. What arrived later is told apart, with the
 date on which it arrived (rule T8). Both follow from the facts and when they came, and from nothing
@@ -32,7 +32,7 @@ PLACES = ("none", "back_or_buttock", "thigh", "calf", "foot")  # leg_sx_code 0 t
 SYMPTOMS_HELD = timedelta(days=7)  # how old the level before a session may be
 BASELINE = "nprs_worst"
 
-Kind = Literal["session", "rating", "check_in", "measured", "event"]
+Kind = Literal["session", "rating", "check_in", "measured", "assessed", "event"]
 
 
 class Piece(NamedTuple):
@@ -84,8 +84,8 @@ class Facts:
                 PLACES.index(piece.content["leg_symptom"])
                 for piece in self.pieces.get(on - n * A_DAY, ())
                 if piece.until is None
-                and "leg_symptom" in (piece.content if isinstance(piece.content, dict) else {})
-                and (piece.kind == "check_in" or (n and piece.kind == "session"))
+                and piece.kind == "check_in"
+                and "leg_symptom" in piece.content
             ]
             if told:
                 return max(told)
@@ -128,7 +128,11 @@ class Zones:
 
 
 def engine_course(
-    course: Course, *, reviews: frozenset[str], baseline: float | None
+    course: Course,
+    *,
+    reviews: frozenset[str],
+    stop: tuple[Reported, ...],
+    baseline: float | None,
 ) -> EngineCourse:
     """What stays the same while a course is replayed."""
     assignment, known = course.assignment, numbers()
@@ -154,7 +158,52 @@ def engine_course(
         joined=assignment.start_date,
         start_phase_id=assignment.start_phase_id,
         reviews=reviews,
+        stop=stop,
     )
+
+
+def standing_before(facts: Facts, first: date) -> tuple[frozenset[str], tuple[Reported, ...]]:
+    """What a course begins with: review items and stops that were open before its first date."""
+    known = safety().red_flags
+    reviews: set[str] = set()
+    stop: dict[str, Reported] = {}
+    events = [
+        piece.content
+        for on, told in facts.pieces.items()
+        if on < first
+        for piece in told
+        if piece.kind == "event" and piece.content.assignment_id in (None, facts.course.id)
+    ]
+    for event in sorted(events, key=lambda row: (row.at, row.pk or 0)):
+        if event.kind == Event.Kind.REPORTED and known[event.code].stops:
+            stop[event.code] = Reported(event.code, known[event.code].level)
+        elif event.kind == Event.Kind.REPORTED:
+            reviews.add(event.code)
+        elif event.kind == Event.Kind.CLOSED:
+            reviews.discard(event.code)
+        elif event.kind == Event.Kind.CLEARED:
+            stop.clear()
+    return frozenset(reviews), tuple(stop.values())
+
+
+def baseline_of(facts: Facts, first: date) -> float | None:
+    """The worst pain that a course started with: the newest told of up to its first date, else the
+    first of its first week. What came later than that week does not count any more."""
+    until = first + SYMPTOMS_HELD
+    closed = facts.zones.closing(until)
+    told = sorted(
+        (piece.on, piece.at, piece.content.value)
+        for on, pieces in facts.pieces.items()
+        if on <= until
+        for piece in pieces
+        if piece.kind in ("measured", "assessed")
+        and piece.content.metric == BASELINE
+        and piece.at <= closed
+        and (piece.until is None or piece.until > closed)
+    )
+    before = [value for on, _, value in told if on <= first]
+    found: list[float] = before[-1:] or [value for _, _, value in told[:1]]
+    return found[0] if found else None
 
 
 def days_of(facts: Facts, first: date, last: date, now: datetime) -> tuple[list[Day], list[Late]]:
@@ -223,7 +272,9 @@ def _day(on: date, known: Sequence[Piece], facts: Facts) -> Day:
         pop_felt=told.pop_felt,
         pain_otherwise=max(otherwise, default=None),
         measured=tuple(
-            piece.content for piece in sorted(known, key=_moment) if piece.kind == "measured"
+            piece.content
+            for piece in sorted(known, key=_moment)
+            if piece.kind in ("measured", "assessed")
         ),
         excused=excused,
         clearance=events.clearance,
@@ -384,7 +435,7 @@ def assessment_pieces(rows: Iterable[Assessment], zones: Zones, side: str) -> It
         if side in ("left", "right") and row.side in ("left", "right") and row.side != side:
             continue
         told = Measured(row.code, float(row.value), str(row.pk))
-        yield Piece(zones.date_of(row.measured_at), row.recorded_at, None, "measured", told)
+        yield Piece(zones.date_of(row.measured_at), row.recorded_at, None, "assessed", told)
 
 
 def event_pieces(rows: Iterable[Event]) -> Iterator[Piece]:
@@ -423,7 +474,8 @@ def facts_of(course: Course, patient: Patient) -> Facts:
     facts = Facts(course, zones)
     sessions = list(Session.objects.filter(patient=patient).order_by("phone_id"))
     check_ins = list(CheckIn.objects.filter(patient=patient).order_by("phone_id"))
-    revised = [row.phone_id for row in (*sessions, *check_ins) if row.history_count > 1]
+    revised = [row.phone_id for row in sessions if row.history_count > 1]
+    revised += [row.phone_id for row in check_ins if row.history_count > 1]
     revisions: dict[tuple[str, UUID], list[Revision]] = {}
     if revised:
         for one in Revision.objects.filter(patient=patient, phone_id__in=revised):

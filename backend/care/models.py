@@ -455,6 +455,7 @@ class Progression(models.Model):
     computed_at = models.DateTimeField()
     valid_until = models.DateTimeField()
     engine_version = models.CharField(max_length=20)
+    inputs = models.JSONField(default=dict)
     inputs_sha256 = models.CharField(max_length=64)
     criteria = models.JSONField(default=list)
     failed_gates = models.JSONField(default=list)

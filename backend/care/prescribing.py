@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
@@ -11,7 +11,7 @@ from uuid import UUID, uuid4, uuid5
 
 from django.db import IntegrityError, transaction
 
-from backend.care import feed
+from backend.care import deciding, feed
 from backend.care.cataloguing import feed_version
 from backend.care.flags import raise_flag
 from backend.care.models import (
@@ -23,7 +23,8 @@ from backend.care.models import (
     Pause,
     Session,
 )
-from backend.care.selectors import Course, catalogue_of, today_of
+from backend.care.selectors import Course, catalogue_of, course_of, today_of
+from backend.clinics.actions import lock
 from backend.clinics.models import Episode, Patient, User
 from backend.problems import (
     FieldError,
@@ -34,11 +35,12 @@ from backend.problems import (
 )
 from exercises.models import Exercise
 from protocols.engine.definition import Dose, Protocol, Reps, Schedule, read
-from protocols.engine.plan import WEEK, Prescribed, Side, prescribe, sides_of
+from protocols.engine.plan import WEEK, Easier, Prescribed, Side, prescribe, sides_of
 from protocols.knowledge import rules
 from protocols.models import ProtocolVersion
 
 A_DAY = timedelta(days=1)
+TENSIONER = "nerve_glide_tensioner"
 EDUCATION = "education_self_care"  # shown and ticked off, never counted
 
 
@@ -131,7 +133,7 @@ def draft(*, patient: Patient, wish: Wish, by: User, now: datetime) -> Course:
 @transaction.atomic
 def assign(*, patient: Patient, wish: Wish, by: User, now: datetime) -> Assignment:
     """Give a protocol version to a patient. The gates AG1 to AG7 are checked under the lock."""
-    patient = Patient.objects.select_for_update(of=("self",)).get(pk=patient.pk)
+    patient = lock(patient)
     wish = replace(
         wish,
         episode=Episode.objects.get(pk=wish.episode.pk),
@@ -152,16 +154,14 @@ def assign(*, patient: Patient, wish: Wish, by: User, now: datetime) -> Assignme
         raise_flag(
             patient=patient,
             code="age-review",
-            level=Flag.Level.ROUTINE,
             on=today_of(patient, now),
             source=("assignment", assignment.pk),
             now=now,
         )
-    given = catalogue_of(patient, {row["exercise"] for row in version.prescriptions}).values()
+    given = catalogue_of(patient, _slugs_in(version.prescriptions)).values()
     kind = Change.Type.EXERCISE
     exercises = [feed.Touched(kind, row.pk, feed_version(row)) for row in given]
-    feed.touch_plan(patient, [_touched(assignment), *exercises], now=now)
-    return Assignment.objects.with_record().get(pk=assignment.pk)
+    return _judged(patient, assignment, exercises, now)
 
 
 @transaction.atomic
@@ -236,7 +236,7 @@ def end(
 
 def _open(assignment: Assignment) -> tuple[Patient, Assignment]:
     """The patient, locked, and the assignment under that lock: the version the caller saw."""
-    patient = Patient.objects.select_for_update(of=("self",)).get(pk=assignment.patient_id)
+    patient = lock(assignment.patient)
     standing = Assignment.objects.with_record().get(pk=assignment.pk)
     if standing.ended_on is not None:
         raise AssignmentEnded
@@ -249,8 +249,25 @@ def _changed(patient: Patient, assignment: Assignment, now: datetime) -> Assignm
     assignment.version += 1
     assignment.updated_at = now
     assignment.save()
-    feed.touch_plan(patient, [_touched(assignment)], now=now)
+    return _judged(patient, assignment, (), now)
+
+
+def _judged(
+    patient: Patient, assignment: Assignment, touched: Iterable[feed.Touched], now: datetime
+) -> Assignment:
+    """Judge the course with its new terms, and tell the phones of it."""
+    assignment = Assignment.objects.with_record().get(pk=assignment.pk)
+    assignment.patient = patient
+    found = deciding.recompute(course=course_of(assignment), patient=patient, now=now)
+    found.plan = True
+    deciding.tell(patient, found, [_touched(assignment), *touched], now=now)
     return Assignment.objects.with_record().get(pk=assignment.pk)
+
+
+def _slugs_in(prescriptions: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The exercises a patient may be shown: what is given, and what may stand in for it."""
+    slugs = {row["exercise"] for row in prescriptions}
+    return slugs | {row["easier"]["exercise"] for row in prescriptions if "easier" in row}
 
 
 def _touched(assignment: Assignment) -> feed.Touched:
@@ -285,7 +302,31 @@ def _prescribed(assignment: Assignment, protocol: Protocol, wish: Wish) -> list[
         catalogue={slug: (row.side, row.dose_unit) for slug, row in catalogue.items()},
         switched_on=frozenset(switched_on),
     )
-    return tailored(list(rows), wish.changes, protocol, assignment, catalogue)
+    made = tailored(list(rows), wish.changes, protocol, assignment, catalogue)
+    return laddered(made, assignment.patient, catalogue)
+
+
+def laddered(
+    rows: Sequence[Prescribed], patient: Patient, catalogue: Mapping[str, Exercise]
+) -> list[Prescribed]:
+    """The prescriptions with what E1 has to know of each: its kind, and what is easier than it."""
+    lower = {catalogue[row.exercise].easier_slug for row in rows} - {""}
+    variants = catalogue_of(patient, lower)
+    return [
+        replace(
+            row,
+            kind=catalogue[row.exercise].kind,
+            easier=_easier(variants.get(catalogue[row.exercise].easier_slug)),
+        )
+        for row in rows
+    ]
+
+
+def _easier(variant: Exercise | None) -> Easier | None:
+    """One step down the ladder; never what a gate keeps away, or what does not count."""
+    if variant is None or variant.retired_at is not None or variant.kind in (TENSIONER, EDUCATION):
+        return None
+    return Easier(variant.slug, variant.dose_unit, usual_dose(variant), variant.pain_ceiling)
 
 
 def warnings_of(course: Course) -> list[str]:
@@ -372,7 +413,7 @@ def _exercise_of(change: Mapping[str, Any], catalogue: Mapping[str, Exercise]) -
     found = catalogue.get(slug)
     if found is None or found.retired_at is not None:
         raise Unfit("/exercise", "unknown-reference", "There is no such exercise.")
-    if found.kind == "nerve_glide_tensioner":  # NO-7, N-TENS: never outside its gate
+    if found.kind == TENSIONER:  # NO-7, N-TENS: never outside its gate
         raise Unfit("/exercise", "invalid-value", "A gate keeps tensioners away.")
     return found
 

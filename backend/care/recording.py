@@ -21,7 +21,7 @@ from django.db import transaction
 from django.db.models import DateField, UUIDField
 from django.db.models.fields.json import KT
 
-from backend.care import feed
+from backend.care import deciding, feed
 from backend.care.flags import raise_flag
 from backend.care.models import Assignment, Change, CheckIn, Flag, Revision, Session
 from backend.care.selectors import Course, closes_at, course_for_log
@@ -39,7 +39,7 @@ from protocols.engine.plan import (
     ratio_of,
     slot_id,
 )
-from protocols.knowledge import rules, safety
+from protocols.knowledge import rules
 
 LONGEST_SESSION = timedelta(hours=6)
 AHEAD = timedelta(minutes=10)  # a phone's clock against its own earlier reading
@@ -169,19 +169,19 @@ class Receipt:
 class Batch:
     """What several reports of one patient share, so that it is read once.
 
-    Plans hold as long as the patient's `plan_version`, heads as long as `change_seq`; what is
-    stored is decided under the lock, where both are compared.
+    All of it holds as long as the patient's `change_seq`; what is stored is decided under the lock,
+    where that is compared.
     """
 
     wanted: set[tuple[Kind, UUID]] = field(default_factory=set)
-    plan_version: int = -1
     change_seq: int = -1
+    courses_at: int = -1
     courses: dict[UUID, Course] = field(default_factory=dict)
     running: list[Assignment] | None = None
     heads: dict[tuple[Kind, UUID], Session | CheckIn] = field(default_factory=dict)
 
     def forget(self) -> None:
-        self.plan_version = self.change_seq = -1
+        self.change_seq = self.courses_at = -1
 
 
 def put(*, patient: Patient, report: Report, upload: Upload, batch: Batch | None = None) -> Receipt:
@@ -215,17 +215,44 @@ def _store(*, patient: Patient, report: Report, upload: Upload, batch: Batch) ->
         return _place_behind(patient, head, report, upload, batch)
     course = _checked(patient, report, upload, batch)
     row = head or MODELS[report.kind](patient=patient, phone_id=report.phone_id, history_count=0)
-    dates = {row.local_date}
+    was_on, was_of = row.local_date, getattr(row, "assignment_id", None)
     severe = _severe_on(patient, report, course, batch)
     _fill(row, report, upload, course, severe)
     _append(patient, row, report, upload)
     row.save(force_insert=head is None)
     batch.heads[report.key] = row
-    effects = _raise_flags(patient, report, severe, upload.received_at)
-    rated = _rate_again(patient, {*dates, row.local_date}, batch)
-    _tell(patient, [row, *rated], upload, batch)
+    effects, is_news = _raise_flags(patient, report, severe, upload.received_at)
+    rated, dates = _rate_again(patient, {was_on, row.local_date}, batch)
+    dates |= {on for on in (was_on, row.local_date) if on is not None}
+    alone = course is not None and not is_news and not rated and was_of in (None, course.id)
+    found = deciding.Difference()
+    if dates:
+        found = _judge_again(
+            patient,
+            course if alone else None,
+            since=None if is_news else min(dates),
+            now=upload.received_at,
+            batch=batch,
+        )
+    _tell(patient, [row, *rated], found, upload, batch)
     status = Status.UPDATED if head else Status.CREATED
-    return Receipt(status, row, report.warnings, effects)
+    return Receipt(status, row, report.warnings, _merged(effects, found.effects))
+
+
+def _judge_again(
+    patient: Patient, course: Course | None, *, since: date | None, now: datetime, batch: Batch
+) -> deciding.Difference:
+    """What a record means for its course, or, where it is not about one alone, for all."""
+    if course is not None:
+        return deciding.recompute(course=course, patient=patient, now=now, since=since)
+    batch.courses.clear()
+    return deciding.recompute_all(patient=patient, now=now, since=since)
+
+
+def _merged(effects: Iterable[Effect], more: Iterable[Effect]) -> tuple[Effect, ...]:
+    """Every flag once."""
+    found = {(one["kind"], one["code"]): one for one in (*more, *effects)}
+    return tuple(found.values())
 
 
 def _locked(patient: Patient) -> Patient:
@@ -281,9 +308,12 @@ def _place_behind(
     severe = _severe_on(patient, report, course, batch)
     _append(patient, head, report, upload)
     head.save(update_fields=["history_count"])
-    effects = _raise_flags(patient, report, severe, upload.received_at)
-    _tell(patient, [head], upload, batch)
-    return Receipt(Status.SUPERSEDED, head, report.warnings, effects)
+    effects, is_news = _raise_flags(patient, report, severe, upload.received_at)
+    found = deciding.Difference()
+    if is_news:
+        found = _judge_again(patient, None, since=None, now=upload.received_at, batch=batch)
+    _tell(patient, [head], found, upload, batch)
+    return Receipt(Status.SUPERSEDED, head, report.warnings, _merged(effects, found.effects))
 
 
 def _which(report: Report) -> dict[str, Any]:
@@ -306,11 +336,18 @@ def _append(patient: Patient, row: Session | CheckIn, report: Report, upload: Up
 
 
 def _tell(
-    patient: Patient, rows: Iterable[Session | CheckIn], upload: Upload, batch: Batch
+    patient: Patient,
+    rows: Iterable[Session | CheckIn],
+    found: deciding.Difference,
+    upload: Upload,
+    batch: Batch,
 ) -> None:
     patient.last_received_at = upload.received_at
-    feed.touch(patient, map(_touched, rows), now=upload.received_at)
+    is_known = batch.courses_at == patient.change_seq
+    deciding.tell(patient, found, map(_touched, rows), now=upload.received_at)
     batch.change_seq = patient.change_seq
+    if is_known:
+        batch.courses_at = patient.change_seq
 
 
 def _fill(
@@ -458,10 +495,10 @@ def _severe_on(patient: Patient, report: Report, course: Course | None, batch: B
 
 
 def _keep_up(batch: Batch, patient: Patient) -> None:
-    if batch.plan_version != patient.plan_version:
+    if batch.courses_at != patient.change_seq:
         batch.courses.clear()
         batch.running = None
-        batch.plan_version = patient.plan_version
+        batch.courses_at = patient.change_seq
 
 
 def _check_against(course: Course, content: Content) -> None:
@@ -600,9 +637,15 @@ def _tidy(number: float) -> float | int:
     return int(rounded) if rounded == int(rounded) else rounded
 
 
-def _rate_again(patient: Patient, dates: Iterable[date | None], batch: Batch) -> list[CheckIn]:
-    """Bring `rates_session_day` of the check-ins around these dates into step (rule T3)."""
-    changed = []
+def _rate_again(
+    patient: Patient, dates: Iterable[date | None], batch: Batch
+) -> tuple[list[CheckIn], set[date]]:
+    """Bring `rates_session_day` of the check-ins around these dates into step (rule T3).
+
+    The check-ins that changed, and the session days that were or are rated by one of these dates.
+    """
+    changed: list[CheckIn] = []
+    days: set[date] = set()
     for day in filter(None, dates):
         near = {"first": day - 3 * RATING_REACH, "last": day + 2 * RATING_REACH}
         check_ins = CHECK_INS(patient=patient.pk, **near)
@@ -613,13 +656,21 @@ def _rate_again(patient: Patient, dates: Iterable[date | None], batch: Batch) ->
             derived = {k: v for k, v in (row.derived or {}).items() if k != "rates_session_day"}
             if row.phone_id in rated:
                 derived["rates_session_day"] = rated[row.phone_id].isoformat()
+            if row.local_date == day:
+                days |= _rated_by(derived) | _rated_by(row.derived)
             if derived != row.derived:
+                days |= _rated_by(derived) | _rated_by(row.derived)
                 row.derived = derived
                 row.save(update_fields=["derived"])
                 changed.append(row)
                 if held := batch.heads.get((Kind.CHECK_IN, row.phone_id)):
                     held.derived = derived
-    return changed
+    return changed, days
+
+
+def _rated_by(derived: Content | None) -> set[date]:
+    rated = (derived or {}).get("rates_session_day")
+    return {date.fromisoformat(rated)} if rated else set()
 
 
 def _begun(patient: Patient, first: date, last: date) -> dict[date, datetime]:
@@ -686,12 +737,15 @@ def _pains_in(content: Content) -> list[int]:
 
 def _raise_flags(
     patient: Patient, report: Report, severe: int | None, now: datetime
-) -> tuple[Effect, ...]:
-    """Raise what the record reports, in the transaction that stores it, once a record and code."""
+) -> tuple[tuple[Effect, ...], bool]:
+    """Raise what the record reports, in the transaction that stores it, once a record and code.
+
+    With what the app says at once, and whether any of it is news.
+    """
     content = report.content
     codes = _codes_in(content, severe)
     if content is None or not codes:
-        return ()
+        return (), False
     others = Revision.objects.filter(patient=patient, **_which(report)).exclude(
         number=report.revision
     )
@@ -701,12 +755,11 @@ def _raise_flags(
             raise_flag(
                 patient=patient,
                 code=code,
-                level=Flag.Level(safety().red_flags[code].level),
                 on=date.fromisoformat(content["local_date"]),
                 source=(report.kind.value, report.phone_id),
                 now=now,
             )
-    return _effects_of(patient, codes)
+    return _effects_of(patient, codes), not told.issuperset(codes)
 
 
 def _effects_of(patient: Patient, codes: Sequence[str]) -> tuple[Effect, ...]:
@@ -715,17 +768,7 @@ def _effects_of(patient: Patient, codes: Sequence[str]) -> tuple[Effect, ...]:
         return ()
     flags = Flag.objects.filter(patient=patient, code__in=codes).order_by("raised_at", "pk")
     newest = {flag.code: flag for flag in flags}
-    return tuple(
-        {
-            "kind": "flag",
-            "code": code,
-            "flag_id": str(newest[code].pk),
-            "level": newest[code].level,
-            "advice": "stop_today" if safety().red_flags[code].stops else "carry_on_with_care",
-        }
-        for code in codes
-        if code in newest
-    )
+    return tuple(deciding.flag_effect(newest[code]) for code in codes if code in newest)
 
 
 def _moment(content: Mapping[str, Any], name: str) -> datetime:

@@ -147,6 +147,11 @@ class Course:
         """Take dates of the day book, so that they need not be looked up one by one."""
         self._terms.update({row.on: terms_of_row(row) for row in rows})
 
+    def forget(self) -> None:
+        """Judging made what the plan rests on anew."""
+        for name in ("_terms", "state"):
+            self.__dict__.pop(name, None)
+
     @cached_property
     def _terms(self) -> dict[date, Terms]:
         standing = self.assignment.standing
@@ -176,6 +181,7 @@ class Course:
             self._terms[until] = self._placed
             return
         known = numbers()
+        assert self.assignment.standing is not None
         first = date.fromisoformat(self.assignment.standing["from"])
         half = state.half_left
         if state.missed >= known["missed_gap"]:
@@ -215,7 +221,7 @@ class Course:
 
     @property
     def _repaired_on(self) -> date | None:
-        """The day before day 1 of a plan after a repair (protocols.md C6: day 1 is the next day)."""
+        """The day before day 1 of a plan after a repair (worked case C6: day 1 is the next one)."""
         if self.protocol.condition != AFTER_REPAIR:
             return None
         return self._placed.span.started_on - A_DAY
@@ -331,7 +337,7 @@ def courses_of(patient: Patient, first: date, last: date) -> list[Course]:
     ]
     judged = [course for course in courses if (course.assignment.judged_to or first) >= first]
     if any(course.assignment.judged_to for course in judged):
-        rows = list(LIVED(ids=[course.id for course in judged], first=first, last=last))
+        rows = list(LIVED(patient=patient.pk, first=first, last=last))
         for course in judged:
             course.know(row for row in rows if row.assignment_id == course.id)
     return sorted(courses, key=lambda course: (course.assignment.start_date, course.id))
@@ -362,6 +368,15 @@ class PlannedSlot:
     session_ids: tuple[UUID, ...]
 
 
+class Adjustment(StrEnum):
+    """Why a plan asks for less on a date than the protocol does."""
+
+    STOPPED = "stopped"
+    ADVISED_REST = "advised_rest"
+    HALF_DOSE = "half_dose"
+    EASED = "eased"
+
+
 @dataclass(frozen=True)
 class PlannedDay:
     on: date
@@ -369,6 +384,7 @@ class PlannedDay:
     courses: tuple[Course, ...]
     slots: tuple[PlannedSlot, ...]
     check_in_given: bool
+    adjustments: tuple[tuple[Course, Adjustment], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -431,7 +447,10 @@ def _day(
     now: datetime,
 ) -> PlannedDay:
     active = tuple(course for course in courses if course.assignment.covers(on))
-    running = [course for course in active if not course.is_paused(on)]
+    paused = [course for course in active if course.is_paused(on)]
+    found = [(course, why) for course in active for why in adjustments_of(course.terms_on(on))]
+    halted = [course for course, why in found if why in HALTING]
+    running = [course for course in active if course not in paused and course not in halted]
     slots = tuple(
         PlannedSlot(
             slot,
@@ -440,16 +459,32 @@ def _day(
             tuple(sorted(phone_id for _, phone_id in done.get(slot.id, []))),
         )
         for course in active
+        if course not in halted or is_closed(on, patient.zone, now)
         for slot in course.slots(on)
+        if course not in halted or slot.id in done
     )
     asks = any(one.slot.counts for one in slots if one.course in running)
     if not active:
         kind = DayType.NONE
-    elif not running:
-        kind = DayType.PAUSED
-    else:
+    elif asks or running:
         kind = DayType.TRAINING if asks else DayType.REST
-    return PlannedDay(on, kind, active, slots, check_in_given)
+    else:
+        stopped = any(why is Adjustment.STOPPED for _, why in found)
+        kind = DayType.PAUSED if stopped or paused else DayType.REST
+    return PlannedDay(on, kind, active, slots, check_in_given, tuple(found))
+
+
+HALTING = (Adjustment.STOPPED, Adjustment.ADVISED_REST)
+
+
+def adjustments_of(terms: Terms) -> tuple[Adjustment, ...]:
+    told = {
+        Adjustment.STOPPED: terms.stopped,
+        Adjustment.ADVISED_REST: terms.rested,
+        Adjustment.HALF_DOSE: terms.half,
+        Adjustment.EASED: bool(terms.eased),
+    }
+    return tuple(one for one, is_so in told.items() if is_so)
 
 
 def _status(
@@ -522,9 +557,9 @@ VERSIONS_OF_ONE = Written(
     )
 )
 LIVED = Written(
-    lambda: ClosedDay.objects.filter(
-        assignment__in=[AnyGiven("ids", UUIDField())], on__range=(_FIRST, _LAST)
-    ).defer("day", "after")
+    lambda: ClosedDay.objects.filter(assignment__patient=_PATIENT, on__range=(_FIRST, _LAST)).defer(
+        "day", "after"
+    )
 )
 PAUSES = Written(lambda: Pause.objects.filter(assignment__patient=_PATIENT))
 SESSIONS = Written(

@@ -226,6 +226,7 @@ def create_patient(
         phone=phone,
         locale=locale,
         timezone=timezone or clinic.timezone,
+        zones=[[now.isoformat(), timezone or clinic.timezone]],
         created_at=now,
         updated_at=now,
     )
@@ -240,6 +241,9 @@ def update_patient(*, patient: Patient, changes: Mapping[str, Any], now: datetim
     patient = lock(patient)
     changes = dict(changes)
     identifiers = changes.pop("identifiers", None)
+    if changes.get("timezone", patient.timezone) != patient.timezone:
+        known = patient.zones or [[patient.created_at.isoformat(), patient.timezone]]
+        changes["zones"] = [*known, [now.isoformat(), changes["timezone"]]]
     for name, value in changes.items():
         setattr(patient, name, value)
     _save(patient, changes, now)

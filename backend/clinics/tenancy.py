@@ -1,7 +1,8 @@
 """References that must stay inside one clinic or one patient, refused by the database itself.
 
-A migration that remakes one of these tables on SQLite drops its triggers; it ends with
-`RunPython(tenancy.install)` for that reason, and a test looks whether they are there.
+A migration that changes one of these tables begins with `RunPython(tenancy.take_down)` and ends with
+`RunPython(tenancy.put_up)`: SQLite remakes a table to change it, which triggers stand in the way of.
+A test looks whether all of them are there.
 """
 
 from __future__ import annotations
@@ -74,6 +75,11 @@ CARE = (
         of_library=True,
     ),
 )
+DECISIONS = (
+    Reference("care_event", "assignment_id", "care_assignment", "patient_id"),
+    Reference("care_progression", "assignment_id", "care_assignment", "patient_id"),
+)
+REFERENCES = (*CLINICS, *CARE, *DECISIONS)
 
 
 def install(schema_editor: BaseDatabaseSchemaEditor, references: tuple[Reference, ...]) -> None:
@@ -91,6 +97,22 @@ def install_clinics(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None
 
 def install_care(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     install(schema_editor, CARE)
+
+
+def take_down(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
+    """Before a table is changed. PostgreSQL changes it in place."""
+    if schema_editor.connection.vendor == "sqlite":
+        for reference in REFERENCES:
+            for name, *_ in reference.guards:
+                schema_editor.execute(f"DROP TRIGGER IF EXISTS {name}")
+
+
+def put_up(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
+    """The triggers of all tables that there are so far."""
+    with schema_editor.connection.cursor() as cursor:
+        known = set(schema_editor.connection.introspection.table_names(cursor))
+    there = [one for one in REFERENCES if {one.table, one.target} <= known]
+    install(schema_editor, tuple(there))
 
 
 def _sqlite(name: str, event: str, table: str, condition: str) -> list[str]:

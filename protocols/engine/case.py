@@ -100,7 +100,8 @@ class Course:
     baseline: float | None = None  # nprs_worst at the start
     joined: date | None = None  # windows hold nothing before this
     start_phase_id: str = ""
-    reviews: frozenset[str] = frozenset()
+    reviews: frozenset[str] = frozenset()  # open when it begins
+    stop: tuple[Reported, ...] = ()  # standing when it begins
 
     def start(self) -> State:
         return State(
@@ -108,6 +109,7 @@ class Course:
             started_on=self.first,
             window_from=self.joined or self.first,
             reviews=self.reviews,
+            stop=self.stop,
         )
 
 

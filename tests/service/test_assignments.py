@@ -503,7 +503,6 @@ GATED = "phase-3/ng-sciatic-slr-tensioner"
 @pytest.mark.parametrize(
     ("change", "pointer", "code"),
     [
-        pytest.param({"op": "add", "key": GATED}, "", "unknown-reference", id="switched on"),
         pytest.param({"op": "swap", "key": GATED, "exercise": "co-dead-bug"}, "",
                      "unknown-reference", id="swapped away"),
         *(
@@ -523,6 +522,14 @@ def test_a_tensioner_stays_behind_its_gate(
     refused = preview(ana, thigh, "neural-thigh", 422, **more)
 
     assert errors(refused) == [(f"#/tailoring/0{pointer}", code)]
+
+
+def test_a_tensioner_that_is_switched_on_waits_for_its_gate(ana: Staff, thigh: Episode) -> None:
+    more = {"start_phase_id": "phase-3", "tailoring": [{"op": "add", "key": GATED}]}
+    plan = preview(ana, thigh, "neural-thigh", **more)
+
+    shown = {i["exercise"]["slug"] for n in range(14) for i in items(plan, n)}
+    assert not shown & set(TENSIONERS)
 
 
 def test_no_library_plan_shows_a_tensioner(ana: Staff, thigh: Episode) -> None:

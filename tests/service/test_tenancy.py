@@ -19,7 +19,7 @@ from backend.clinics.models import Clinic, Patient, PatientIdentifier, User
 from protocols.models import ProtocolVersion
 from tests.service.cast import OwnPhone, Staff, make_episode, make_patient, make_staff
 
-REFERENCES = {one.name: one for one in (*tenancy.CLINICS, *tenancy.CARE)}
+REFERENCES = {one.name: one for one in tenancy.REFERENCES}
 
 
 @dataclass

@@ -60,6 +60,9 @@ CLINIC_IDS = {place.name: uuid5(DEMO, place.name) for place in PLACES}
 # Everything that can hang on a clinic, and how; what points at others goes first.
 BELONGINGS: tuple[tuple[type[models.Model], str], ...] = (
     (care.Change, "patient__clinic_id"),
+    (care.Progression, "patient__clinic_id"),
+    (care.Event, "patient__clinic_id"),
+    (care.ClosedDay, "assignment__patient__clinic_id"),
     (care.Flag, "patient__clinic_id"),
     (care.Revision, "patient__clinic_id"),
     (care.Session, "patient__clinic_id"),

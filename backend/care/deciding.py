@@ -1,0 +1,594 @@
+"""Judging: brings day book, flags, proposals and plan into step with the facts.
+
+`recompute` runs after every fact and when a date closes, and nowhere else. It emits differences, so
+running it twice changes nothing. The caller holds the patient's lock and has stored the fact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import DateField, UUIDField
+
+from backend.care import feed, proposing
+from backend.care.flags import lower_flag, raise_flag
+from backend.care.lived import (
+    SYMPTOMS_HELD,
+    Facts,
+    Piece,
+    Zones,
+    baseline_of,
+    check_in_pieces,
+    days_of,
+    engine_course,
+    event_pieces,
+    facts_of,
+    open_day,
+    session_pieces,
+    standing_before,
+)
+from backend.care.models import Assignment, Change, CheckIn, ClosedDay, Event, Flag, Session
+from backend.care.selectors import Course, course_of, terms_as_json
+from backend.clinics.models import Patient
+from backend.queries import Given, Written
+from protocols.engine.case import Course as EngineCourse
+from protocols.engine.case import Judged, Outcome, State
+from protocols.engine.day import Measured, Reported
+from protocols.engine.looking_back import Kept, looks_back_to, recalled
+from protocols.engine.plan import PhaseSpan, Terms, days_from
+from protocols.engine.progression import judge, replay
+from protocols.engine.storing import (
+    day_as_json,
+    day_from_json,
+    state_as_json,
+    state_from_json,
+)
+
+A_DAY = timedelta(days=1)
+
+# What acts by itself and what waits for a person, by what was decided for a date. Half doses, rest
+# before a session and easier variants act, too: they come with the verdict and make nothing harder.
+ACTS_AT_ONCE = frozenset({Outcome.STEP_BACK, Outcome.STOP})
+WAITS_FOR_A_PERSON = frozenset({Outcome.ADVANCE, Outcome.DISCHARGE})
+
+Effect = Mapping[str, object]
+
+
+@dataclass
+class Difference:
+    """What judging changed: for the feed, for the answer to an upload, and for `rebuild`."""
+
+    touched: list[feed.Touched] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+    plan: bool = False
+    rows: list[date] = field(default_factory=list)  # of the day book that were not so before
+    flags: list[str] = field(default_factory=list)
+    proposals: list[str] = field(default_factory=list)
+
+    def __iadd__(self, other: Difference) -> Difference:
+        for name in ("touched", "effects", "rows", "flags", "proposals"):
+            getattr(self, name).extend(getattr(other, name))
+        self.plan = self.plan or other.plan
+        return self
+
+    def __bool__(self) -> bool:
+        return bool(self.plan or self.rows or self.flags or self.proposals)
+
+
+@dataclass
+class Verdicts:
+    """A course as judged: closed dates, then those that still are open, and what is inherited."""
+
+    engine: EngineCourse
+    closed: Sequence[Judged]
+    open: Sequence[Judged]
+    after: State  # of the last closed date, or the start
+    chain: Sequence[Judged]  # what later verdicts may look at, up to the last closed date
+    is_whole: bool  # from the first date on
+
+    @property
+    def state(self) -> State:
+        return self.open[-1].after if self.open else self.after
+
+
+def recompute(
+    *, course: Course, patient: Patient, now: datetime, since: date | None = None
+) -> Difference:
+    """Judge a course again, after a fact that speaks of dates from `since` on.
+
+    Without `since`, or where a date that was closed is spoken of, all of it is replayed; else
+    judging goes on from what was carried.
+    """
+    zones = Zones.of(patient)
+    verdicts = _onward(course, patient, zones, now, since) if since else None
+    if verdicts is None:
+        facts = facts_of(course, patient)
+        verdicts = _whole(course, facts, now)
+        known = _carried_facts(facts, verdicts)
+    else:
+        carried = course.assignment.carried or {}
+        known = {name: carried[name] for name in CARRIED_FACTS}
+    return _store(course, patient, zones, verdicts, known, now)
+
+
+def recompute_all(*, patient: Patient, now: datetime, since: date | None = None) -> Difference:
+    """Every course of a patient that goes on, after a fact that concerns them all."""
+    found = Difference()
+    rows = Assignment.objects.filter(patient=patient, next_close_at__isnull=False).with_record()
+    for assignment in rows.order_by("start_date", "id"):
+        assignment.patient = patient
+        found += recompute(course=course_of(assignment), patient=patient, now=now, since=since)
+    return found
+
+
+def tell(
+    patient: Patient, found: Difference, touched: Iterable[feed.Touched], *, now: datetime
+) -> None:
+    """Put what changed into the patient's feed, with what the caller touched himself."""
+    put = feed.touch_plan if found.plan else feed.touch
+    put(patient, [*touched, *found.touched], now=now)
+
+
+# --- The fold ---------------------------------------------------------------------------------
+
+
+def _last_date(course: Course, zones: Zones, now: datetime) -> date:
+    today = zones.date_of(now)
+    ended = course.assignment.ended_on
+    return today if ended is None else min(today, ended)
+
+
+def _whole(course: Course, facts: Facts, now: datetime) -> Verdicts:
+    """From the first date on, with what was late where it came (T8)."""
+    first, last = course.assignment.start_date, _last_date(course, facts.zones, now)
+    reviews, stop = standing_before(facts, first)
+    engine = engine_course(course, reviews=reviews, stop=stop, baseline=baseline_of(facts, first))
+    days, late = days_of(facts, first, last, now) if first <= last else ([], [])
+    judged = replay(engine, days, late)
+    count = sum(facts.zones.closing(one.on) <= now for one in judged)
+    closed, opened = judged[:count], judged[count:]
+    after = opened[0].before if opened and not closed else engine.start()
+    if closed:
+        after = closed[-1].after
+    return Verdicts(engine, closed, opened, after, closed, is_whole=True)
+
+
+def _onward(
+    course: Course, patient: Patient, zones: Zones, now: datetime, since: date
+) -> Verdicts | None:
+    """On from the last closed date; None where that is not enough."""
+    assignment, carried = course.assignment, course.assignment.carried
+    judged_to = assignment.judged_to
+    if carried is None or judged_to is None or since <= judged_to:
+        return None
+    if carried["whole_until"] and date.fromisoformat(carried["whole_until"]) > judged_to:
+        return None
+    engine = engine_course(
+        course,
+        reviews=frozenset(carried["reviews"]),
+        stop=tuple(Reported(*one) for one in carried["stop"]),
+        baseline=carried["baseline"],
+    )
+    facts = _open_facts(course, patient, zones, judged_to)
+    if facts is None:
+        return None
+    chain = list(
+        recalled(
+            engine,
+            (
+                Kept(state_from_json(before), day_from_json(day), planned)
+                for before, day, planned in carried["chain"]
+            ),
+        )
+    )
+    state = state_from_json(carried["after"])
+    closed: list[Judged] = []
+    opened: list[Judged] = []
+    last = _last_date(course, zones, now)
+    past = chain[-1] if chain else None
+    after = state
+    for on in days_from(judged_to + A_DAY, (last - judged_to).days):
+        is_closed = zones.closing(on) <= now
+        if is_closed and facts.arrivals(on, zones.closing(on)):
+            return None
+        day = facts.day(on) if is_closed else open_day(facts, on)
+        past = judge(engine, state, past, day)
+        state = past.after
+        if is_closed:
+            closed.append(past)
+            after = state
+        else:
+            opened.append(past)
+    return Verdicts(engine, closed, opened, after, [*chain, *closed], is_whole=False)
+
+
+# --- What judging goes on from ----------------------------------------------------------------
+
+CARRIED_FACTS = ("reviews", "stop", "baseline", "events", "measured", "whole_until")
+
+
+def _carried_facts(facts: Facts, verdicts: Verdicts) -> dict[str, Any]:
+    """Facts that only staff make, so that an upload need not look for them: whoever makes one
+    replays the whole course, which renews them."""
+    judged_to = verdicts.closed[-1].on if verdicts.closed else None
+    pieces = [
+        piece
+        for on, told in sorted(facts.pieces.items())
+        if judged_to is None or on > judged_to
+        for piece in told
+    ]
+    arrivals = [
+        facts.zones.date_of(moment)
+        for one in verdicts.closed
+        for moment in facts.arrivals(one.on, facts.zones.closing(one.on))
+    ]
+    engine = verdicts.engine
+    return {
+        "reviews": sorted(engine.reviews),
+        "stop": [[one.code, one.level] for one in engine.stop],
+        "baseline": engine.baseline,
+        "events": [_event_as_json(piece.content) for piece in pieces if piece.kind == "event"],
+        "measured": [
+            [piece.on.isoformat(), piece.at.isoformat(), one.metric, one.value, one.record]
+            for piece in pieces
+            if piece.kind == "assessed"
+            for one in [piece.content]
+        ],
+        "whole_until": max(arrivals).isoformat() if arrivals else None,
+    }
+
+
+def _event_as_json(event: Event) -> list[object]:
+    return [
+        event.kind, event.on.isoformat(), event.at.isoformat(), event.code, event.phase_id,
+        str(event.assignment_id) if event.assignment_id else None,
+    ]  # fmt: skip
+
+
+def _event_of(told: Sequence[Any]) -> Event:
+    kind, on, at, code, phase_id, assignment_id = told
+    return Event(
+        kind=kind,
+        on=date.fromisoformat(on),
+        at=datetime.fromisoformat(at),
+        code=code,
+        phase_id=phase_id,
+        assignment_id=UUID(assignment_id) if assignment_id else None,
+    )
+
+
+def _open_facts(course: Course, patient: Patient, zones: Zones, judged_to: date) -> Facts | None:
+    """What is known of the dates since the last closed one. Two queries; None where a record came,
+    or was withdrawn, in a way that only its history tells."""
+    carried = course.assignment.carried
+    assert carried is not None
+    facts = Facts(course, zones)
+    for row in SESSIONS(patient=patient.pk, after=judged_to):
+        if row.content is not None:
+            facts.add(session_pieces(course.id, [(row.received_at, None, row.content)]))
+        elif row.local_date and row.received_at > zones.closing(row.local_date):
+            return None
+    for one in CHECK_INS(patient=patient.pk, after=judged_to - SYMPTOMS_HELD):
+        if one.content is not None:
+            rates = (one.derived or {}).get("rates_session_day")
+            told = [(one.received_at, None, one.content)]
+            facts.add(check_in_pieces(one.phone_id, told, rates))
+        elif one.local_date and one.received_at > zones.closing(one.local_date):
+            return None
+    facts.add(event_pieces(map(_event_of, carried["events"])))
+    for on, at, metric, value, record in carried["measured"]:
+        measured = Measured(metric, value, record)
+        facts.add(
+            [Piece(date.fromisoformat(on), datetime.fromisoformat(at), None, "assessed", measured)]
+        )
+    return facts
+
+
+_SINCE = {"patient": Given("patient", UUIDField()), "local_date__gt": Given("after", DateField())}
+SESSIONS = Written(lambda: Session.objects.filter(**_SINCE))
+CHECK_INS = Written(lambda: CheckIn.objects.filter(**_SINCE))
+
+
+# --- Differences ------------------------------------------------------------------------------
+
+
+def _store(
+    course: Course,
+    patient: Patient,
+    zones: Zones,
+    verdicts: Verdicts,
+    known: Mapping[str, Any],
+    now: datetime,
+) -> Difference:
+    """Write what should be and is not so."""
+    assignment, found = course.assignment, Difference()
+    before = assignment.carried or {}
+    stored = _write_days(course, verdicts, found)
+    _raise_and_lower(assignment, patient, verdicts, stored, before, found, now)
+    standing = _standing(course, verdicts, zones, now)
+    if _plan_of(standing) != _plan_of(assignment.standing):
+        found.plan = True
+        found.effects += _effects(assignment.standing, standing)
+        if _phase_of(standing, assignment) != _phase_of(assignment.standing, assignment):
+            found.touched.append(
+                feed.Touched(Change.Type.ASSIGNMENT, assignment.pk, assignment.version)
+            )
+    proposal = proposing.sync(
+        course=course,
+        patient=patient,
+        judged=[*verdicts.chain, *verdicts.open],
+        zones=zones,
+        known=before.get("proposal"),
+        now=now,
+    )
+    found.touched += proposal.touched
+    found.proposals += proposal.told
+    judged_to = verdicts.chain[-1].on if verdicts.chain else None
+    alerts = {one.on.isoformat(): sorted(_codes_of(one)) for one in verdicts.open}
+    _keep(
+        course,
+        standing=standing,
+        carried={
+            **known,
+            "chain": _chain(verdicts, judged_to),
+            "after": state_as_json(verdicts.after),
+            "alerts": {on: codes for on, codes in alerts.items() if codes},
+            "proposal": proposal.stands,
+        },
+        judged_to=judged_to,
+        next_close_at=_next_close(course, zones, judged_to),
+    )
+    return found
+
+
+def _keep(course: Course, **values: Any) -> None:
+    assignment = course.assignment
+    if all(getattr(assignment, name) == value for name, value in values.items()):
+        return
+    Assignment.objects.filter(pk=assignment.pk).update(**values)
+    for name, value in values.items():
+        setattr(assignment, name, value)
+    course.forget()
+
+
+def _next_close(course: Course, zones: Zones, judged_to: date | None) -> datetime | None:
+    """When the next date closes; none once the last one has."""
+    assignment = course.assignment
+    on = assignment.start_date if judged_to is None else judged_to + A_DAY
+    if assignment.ended_on is not None and on > assignment.ended_on:
+        return None
+    return zones.closing(on)
+
+
+def _chain(verdicts: Verdicts, judged_to: date | None) -> list[list[object]]:
+    """The dates that the verdicts to come may look at."""
+    if judged_to is None:
+        return []
+    sessions = [one.on for one in reversed(verdicts.chain) if one.counts]
+    first = looks_back_to(verdicts.engine, verdicts.after, judged_to + A_DAY, sessions)
+    return [
+        [state_as_json(one.before), day_as_json(one.day), one.case.planned]
+        for one in verdicts.chain
+        if one.on >= first
+    ]
+
+
+# --- The day book -----------------------------------------------------------------------------
+
+ROW_FIELDS = (
+    "phase_id", "phase_started_on", "colour", "rule", "outcome", "planned_sets", "done_sets",
+    "is_half", "is_excused", "is_stopped", "eased", "open_gates", "alerts", "pain_before",
+    "pain_during", "pain_next", "day", "after",
+)  # fmt: skip
+
+
+def _write_days(course: Course, verdicts: Verdicts, found: Difference) -> dict[date, ClosedDay]:
+    """Bring the day book into step; what it said before, where all of it was judged anew."""
+    assignment = course.assignment
+    rows = [_row(course, one) for one in verdicts.closed]
+    stored: dict[date, ClosedDay] = {}
+    if verdicts.is_whole:
+        stored = {row.on: row for row in ClosedDay.objects.filter(assignment=assignment)}
+    changed = [row for row in rows if not _same(row, stored.get(row.on))]
+    gone = stored.keys() - {row.on for row in rows}
+    if changed:
+        ClosedDay.objects.bulk_create(
+            changed,
+            update_conflicts=True,
+            unique_fields=["assignment", "on"],
+            update_fields=ROW_FIELDS,
+        )
+    if gone:
+        ClosedDay.objects.filter(assignment=assignment, on__in=gone).delete()
+    found.rows = sorted({row.on for row in changed} | gone)
+    return stored
+
+
+def _row(course: Course, judged: Judged) -> ClosedDay:
+    terms, day = _terms(course, judged), judged.day
+    return ClosedDay(
+        assignment=course.assignment,
+        on=judged.on,
+        phase_id=terms.span.phase_id,
+        phase_started_on=terms.span.started_on,
+        colour=judged.colour.value,
+        rule=judged.rule,
+        outcome=judged.outcome.value,
+        planned_sets=judged.planned,
+        done_sets=day.done,
+        is_half=terms.half,
+        is_excused=judged.excused,
+        is_stopped=judged.stopped,
+        eased=sorted(terms.eased),
+        open_gates=sorted(terms.open_gates),
+        alerts=[[alert.level, alert.code] for alert in judged.alerts],
+        pain_before=day.before,
+        pain_during=day.during,
+        pain_next=day.next_morning,
+        day=day_as_json(day),
+        after=state_as_json(judged.after),
+    )
+
+
+def _terms(course: Course, judged: Judged) -> Terms:
+    """What the plan of a judged date rested on."""
+    before, on = judged.before, judged.on
+    away = before.missed >= judged.case.numbers["missed_gap"]
+    return Terms(
+        span=PhaseSpan(before.phase_id, before.started_on),
+        half=bool(before.half_left) or away,
+        stopped=bool(before.stop) or judged.stopped,
+        rested=judged.case.not_offered,
+        ended=before.ended,
+        eased=frozenset(id for id, tally in before.eases.items() if tally.eases(on)),
+        open_gates=course.open_gates(before, on),
+    )
+
+
+def _same(row: ClosedDay, other: ClosedDay | None) -> bool:
+    return other is not None and all(
+        getattr(row, name) == getattr(other, name) for name in ROW_FIELDS
+    )
+
+
+# --- Flags ------------------------------------------------------------------------------------
+
+
+def _codes_of(judged: Judged) -> set[str]:
+    """What a rule asks a person to look at; what was reported has a flag of its own already."""
+    codes = {alert.code for alert in judged.alerts if alert.level == "routine"}
+    return codes - set(judged.day.review_signs)
+
+
+def _codes_stored(row: ClosedDay) -> set[str]:
+    codes = {code for level, code in row.alerts if level == "routine"}
+    return codes - set(day_from_json(row.day).review_signs)
+
+
+def _raise_and_lower(
+    assignment: Assignment,
+    patient: Patient,
+    verdicts: Verdicts,
+    stored: Mapping[date, ClosedDay],
+    before: Mapping[str, Any],
+    found: Difference,
+    now: datetime,
+) -> None:
+    """Raise what verdicts ask for and had not asked for before; take back what they do not any
+    more. What a person has dealt with stays as it is."""
+    judged = [*verdicts.closed, *verdicts.open]
+    wanted = {(one.on, code) for one in judged for code in _codes_of(one)}
+    had = {
+        (date.fromisoformat(on), code)
+        for on, codes in before.get("alerts", {}).items()
+        for code in codes
+    } | {(on, code) for on, row in stored.items() for code in _codes_stored(row)}
+    source = ("assignment", assignment.pk)
+    for on, code in sorted(wanted - had):
+        flag = raise_flag(patient=patient, code=code, on=on, source=source, now=now, by_rule=True)
+        found.flags.append(f"{code} on {on}")
+        found.effects.append(flag_effect(flag))
+    still = {code for _, code in wanted}
+    for on, code in sorted(had - wanted):
+        if lower_flag(patient=patient, code=code, source=source, now=now, last=code not in still):
+            found.flags.append(f"no {code} on {on}")
+
+
+def flag_effect(flag: Flag) -> Effect:
+    """What the app says at once about a flag."""
+    stops = flag.level != Flag.Level.ROUTINE
+    return {
+        "kind": "flag",
+        "code": flag.code,
+        "flag_id": str(flag.pk),
+        "level": flag.level,
+        "advice": "stop_today" if stops else "carry_on_with_care",
+    }
+
+
+# --- What the plan rests on -------------------------------------------------------------------
+
+
+def _standing(course: Course, verdicts: Verdicts, zones: Zones, now: datetime) -> dict[str, Any]:
+    last = _last_date(course, zones, now)
+    return {
+        "open": [terms_as_json(one.on, _open_terms(course, one)) for one in verdicts.open],
+        "from": max(last + A_DAY, course.assignment.start_date).isoformat(),
+        "state": state_as_json(verdicts.state),
+    }
+
+
+def _open_terms(course: Course, judged: Judged) -> Terms:
+    """A stop that was reported on a date holds on that date already."""
+    terms = _terms(course, judged)
+    return replace(terms, stopped=True) if judged.outcome is Outcome.STOP else terms
+
+
+PLANNING = ("phase_id", "started_on", "half_left", "stop", "eases", "ended", "nerve")
+PLACE = {"phase_id", "started_on"}
+
+
+def _plan_of(standing: Mapping[str, Any] | None) -> object:
+    """What of it a phone can see in its plan. That a day has passed is no news to it."""
+    if standing is None:
+        return None
+    state = standing["state"]
+    lighter = [
+        {name: told for name, told in one.items() if name not in PLACE}
+        for one in standing["open"]
+        if one.keys() - PLACE - {"on"}
+    ]
+    return [state.get(name) for name in PLANNING], lighter
+
+
+def _phase_of(standing: Mapping[str, Any] | None, assignment: Assignment) -> object:
+    return assignment.start_phase_id if standing is None else standing["state"]["phase_id"]
+
+
+def _effects(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[Effect]:
+    """What the app can say at once about a plan that got lighter."""
+    if before is None:
+        return []
+    was, state = state_from_json(before["state"]), state_from_json(after["state"])
+    told = {
+        "half_dose": state.half_left > was.half_left,
+        "eased": bool(state.eases.keys() - was.eases.keys()),
+        "phase_changed": state.phase_id != was.phase_id,
+    }
+    return [
+        {"kind": "plan", "code": code, "from": after["from"]}
+        for code, is_so in told.items()
+        if is_so
+    ]
+
+
+# --- Closing dates ----------------------------------------------------------------------------
+
+
+def due_to_close(*, now: datetime, limit: int) -> list[UUID]:
+    """Patients with a date that has closed and was not judged yet, the longest waiting first."""
+    rows = Assignment.objects.filter(next_close_at__lte=now).order_by("next_close_at", "id")
+    return list(dict.fromkeys(rows.values_list("patient_id", flat=True)[:limit]))
+
+
+@transaction.atomic
+def close(*, patient_id: UUID, now: datetime) -> Difference:
+    """Judge the dates of a patient that have closed. Any number of callers at once is harmless."""
+    patient = (
+        Patient.objects.select_for_update(of=("self",)).select_related("clinic").get(pk=patient_id)
+    )
+    found = Difference()
+    patient.change_seq += 1  # what others read of these courses is not so any more
+    due = Assignment.objects.filter(patient=patient, next_close_at__lte=now).with_record()
+    for assignment in due.order_by("start_date", "id"):
+        assignment.patient = patient
+        judged_to = assignment.judged_to
+        since = None if judged_to is None else judged_to + A_DAY
+        found += recompute(course=course_of(assignment), patient=patient, now=now, since=since)
+    tell(patient, found, (), now=now)
+    return found
