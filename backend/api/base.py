@@ -259,8 +259,11 @@ class Endpoint(APIView):
             self._admit(self.person, request)
         _throttle(request, self)
         handler = getattr(self, (request.method or "").lower(), None)
-        if getattr(handler, "takes", None) is not None and request.stream is None:
+        takes_body = getattr(handler, "takes", None) is not None
+        if takes_body and request.stream is None:
             raise MalformedRequest("The body is empty.")
+        if takes_body or "Idempotency-Key" in request.headers:
+            _ = request.data  # all of it, before a transaction lets others wait for a slow sender
 
     def _signed_in(self, request: Request) -> User:
         person = request.user
