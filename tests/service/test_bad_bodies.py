@@ -430,8 +430,9 @@ def test_nobody_waits_while_a_body_arrives(
     at = path.format(patient=ben.patient.pk, **ids)
     already, body = len(connection.atomic_blocks), Arriving(b"{}")
     headers = {"X-Session-Token": ana.token} | ({"Idempotency-Key": key} if key else {})
+    slowly: dict[str, Any] = {"wsgi.input": body}
     answer = ana.client.generic(
-        method, f"/api/v1/{at}", b"{}", "application/json", headers=headers, **{"wsgi.input": body}
+        method, f"/api/v1/{at}", b"{}", "application/json", headers=headers, **slowly
     )
 
     assert answer.status_code < 500
