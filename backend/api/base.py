@@ -306,6 +306,11 @@ class Endpoint(APIView):
             raise MalformedRequest("Demo-Now is not a moment with offset.")
         return moment_wished
 
+    @property
+    def is_time_pretended(self) -> bool:
+        """Whether demo mode looks at another moment, of which nothing may be written down."""
+        return "Demo-Now" in self.request.headers
+
     def options(  # type: ignore[override]  # so is it in the framework
         self, request: Request, *args: object, **kwargs: object
     ) -> Response:

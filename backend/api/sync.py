@@ -247,6 +247,8 @@ class Changes(PatientEndpoint):
             except ValueError:
                 raise CursorInvalid from None
             feed.check_cursor(cursor, patient, now=self.now)
+        if not self.is_time_pretended:
+            recording.heard_from(patient, self.now)
         found, reached, more = feed.page_of(patient, cursor, limit=limit, now=self.now)
         loaded = _loaded(self, found)
         items = [_change(entry, loaded, from_start=sent is None) for entry in found]

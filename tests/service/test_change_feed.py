@@ -178,6 +178,53 @@ def test_others_hear_nothing(ben: OwnPhone, bea: OwnPhone, ana: Staff, rating: A
     assert ana.get("me/sync/changes", 403)["code"] == "forbidden"
 
 
+# --- Who reads was heard ----------------------------------------------------------------------
+
+
+def heard_at(ben: OwnPhone) -> Any:
+    return Patient.objects.get(pk=ben.patient.pk).last_received_at
+
+
+def test_a_phone_that_reads_the_feed_was_heard(ben: OwnPhone, plan_of_ben: Any) -> None:
+    """What it has not sent by then was not done, as far as anybody can know."""
+    day = {"from": ben.today.isoformat(), "days": 1}
+
+    def status() -> set[str]:
+        slots = ben.plan(**day)["days"][0]["slots"]
+        return {slot["status"] for slot in slots if any(item["counts"] for item in slot["items"])}
+
+    start = timezone.now() + timedelta(days=3)
+    with time_machine.travel(start, tick=False) as clock:
+        assert status() == {"not_heard"}, "reading the plan is no sync"
+        ben.get("me/sync/changes?cursor=x", 400)
+        assert heard_at(ben) is None
+        cursor = changes(ben)["cursor"]
+        assert heard_at(ben) == start
+        assert status() == {"missed"}
+
+        clock.move_to(start + recording.HEARD_EVERY)
+        changes(ben, cursor)
+        assert heard_at(ben) == start, "noted now and then"
+        clock.shift(1)
+        changes(ben, cursor)
+        assert heard_at(ben) == start + recording.HEARD_EVERY + timedelta(seconds=1)
+
+
+def test_what_was_noted_meanwhile_stays(ben: OwnPhone) -> None:
+    now = timezone.now()
+    read_before = Patient.objects.get(pk=ben.patient.pk)
+    Patient.objects.update(last_received_at=now + timedelta(seconds=1))
+    recording.heard_from(read_before, now)
+    assert heard_at(ben) == now + timedelta(seconds=1)
+
+
+def test_a_moment_of_the_demo_is_not_noted(ben: OwnPhone, settings: Any) -> None:
+    settings.DEMO = True
+    ahead = timezone.now() + timedelta(days=30)
+    ben.get("me/sync/changes", Demo_Now=ahead.isoformat())
+    assert heard_at(ben) is None
+
+
 # --- Cursors ----------------------------------------------------------------------------------
 
 
