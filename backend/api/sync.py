@@ -204,6 +204,9 @@ def _ids_in(items: list[object]) -> set[tuple[Revision.Kind, UUID]]:
 
 
 class ChangeOut(serializers.Serializer[Any]):
+    """`version` grows whenever what is told of this object changes. What was told with the same or
+    a higher one is a repeat, until a page says `reset`. It is no `revision`."""
+
     type = serializers.CharField()
     id = serializers.UUIDField()
     op = serializers.ChoiceField(["upsert", "delete", "refetch"])

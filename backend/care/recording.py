@@ -356,7 +356,7 @@ def _fill(
 
 def _touched(row: Session | CheckIn) -> feed.Touched:
     kind = Change.Type.SESSION if isinstance(row, Session) else Change.Type.CHECK_IN
-    return feed.Touched(kind, row.phone_id, row.revision, row.withdrawn_at is not None)
+    return feed.Touched(kind, row.phone_id, deleted=row.withdrawn_at is not None)
 
 
 # --- Checks that need the course or the clock -------------------------------------------------
