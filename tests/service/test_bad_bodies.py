@@ -391,6 +391,30 @@ def test_a_body_that_comes_in_chunks_gets_its_length() -> None:
     )
 
 
+def test_warnings_are_few_and_short(ben: OwnPhone, said: dict[str, Any]) -> None:
+    """As many as say what is wrong; a phone that sends a thousand fields hears of thirty."""
+    del said["revision"]
+    odd = {f"{n:03}{'x' * 300}": n for n in range(1000)}
+    record = {"type": "check_in", "id": str(uuid4()), "revision": 1, "data": {**said, **odd}}
+    frame = {"sent_at": timezone.now().isoformat(), "items": [{**record, **odd}], **odd}
+    answer = ben.post("me/sync/push", frame, 200)
+    [result] = answer["results"]
+
+    assert result["status"] == "created"
+    for warnings, count in ((result["warnings"], 2000), (answer["warnings"], 1000)):
+        assert len(warnings) == 31
+        assert warnings[0] == f"unknown-field: 000{'x' * 76}…"
+        assert warnings[-1] == f"more-warnings: {count - 30}"
+
+
+@pytest.mark.parametrize("count", [30, 31])
+def test_only_what_is_left_out_is_counted(ben: OwnPhone, said: dict[str, Any], count: int) -> None:
+    odd = {f"odd_{n:02}": n for n in range(count)}
+    warnings = ben.put(f"me/check-ins/{uuid4()}", {**said, **odd}, 201)["warnings"]
+    assert warnings[:30] == [f"unknown-field: odd_{n:02}" for n in range(30)]
+    assert warnings[30:] == ["more-warnings: 1"] * (count - 30)
+
+
 # --- Slow senders ------------------------------------------------------------------------------
 
 
