@@ -310,6 +310,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     # Names become names of types in clients; tests/contract pins them.
     "ENUM_NAME_OVERRIDES": {
         "AssignmentEnd": ["completed", "stopped"],
+        "BodyRegion": "backend.api.exercises.BODY_REGIONS",
         "ChangeOp": ["upsert", "delete", "refetch"],
         "ClockState": ["ok", "suspect"],
         "ConsentCode": ["health_data"],
@@ -324,6 +325,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "PainAdviceCode": ["carry_on", "carry_on_with_care", "ease_off", "stop_today"],
         "PartOfDay": ["morning", "midday", "evening", "any"],
         "Platform": ["android", "ios", "web"],
+        "ProblemRegion": "backend.api.physio.patients.PROBLEM_REGIONS",
         "ProtocolEffortScale": ["cr10", "percent"],
         "ProtocolGate": ["N-TENS"],
         "ProtocolStatus": "backend.api.physio.protocols.STATUSES",

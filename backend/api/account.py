@@ -277,6 +277,7 @@ class Me(Endpoint):
         for name in ("email", "phone", "consents"):
             if name in said:
                 raise ValidationFailed.at(f"#/{name}", "unknown-field", _("A patient's."))
+        self.person = actions.lock_account(self.person)
         match(request, etag_of(as_json(me_shown(self.person))), required=False)
         self.person = actions.change_account(person=self.person, changes=said)
 

@@ -82,12 +82,17 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response:
     request = context["request"]._request
     if problem.status >= 500 and not isinstance(error, Problem):
         _log.error("failed", problem=problem.code, exc_info=error)
-    answer = Response(
-        shown(problem, request), problem.status, headers=_headers(problem), content_type=MEDIA_TYPE
-    )
+    answer = refusal(problem, request)
     if isinstance(error, exceptions.MethodNotAllowed):
         answer["Allow"] = ", ".join(context["view"].allowed_methods)
     return answer
+
+
+def refusal(problem: Problem, request: HttpRequest) -> Response:
+    """The answer of a view that refuses."""
+    return Response(
+        shown(problem, request), problem.status, headers=_headers(problem), content_type=MEDIA_TYPE
+    )
 
 
 def shown(problem: Problem, request: HttpRequest) -> dict[str, object]:

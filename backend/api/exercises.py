@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.validators import RegexValidator
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils.cache import patch_cache_control
 from drf_spectacular.types import OpenApiTypes
@@ -252,8 +253,14 @@ class ExerciseOne(Catalogue):
         if row.clinic_id is None:
             raise Forbidden("An exercise of the library is the same everywhere.")
         content = _content(ExerciseChangeIn.checked(request.data, partial=True))
-        match(request, etag_of(as_json(exercise_shown(row))), required=False)
-        shown = exercise_shown(cataloguing.change(exercise=row, content=content, now=self.now))
+        assert self.person.clinic is not None
+        with transaction.atomic():
+            cataloguing.lock(self.person.clinic)
+            row = self.found(id)  # as it stands, and stays until we are done
+            match(request, etag_of(as_json(exercise_shown(row))), required=False)
+            row = cataloguing.change(exercise=row, content=content, now=self.now)
+        cataloguing.tell([row], now=self.now)
+        shown = exercise_shown(row)
         return Response(shown, headers={"ETag": etag_of(as_json(shown))})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zoneinfo
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import date, datetime
 from functools import cache
@@ -17,6 +17,9 @@ from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
 from backend.problems import FieldError, MalformedRequest, ValidationFailed
+
+MOST_WARNINGS = 30  # told of one record; a phone has no use for more
+LONGEST_NAME = 80
 
 # What Django REST Framework calls it → what our contract calls it (api: problems, errors[].code).
 CODES = {
@@ -288,7 +291,7 @@ class In(serializers.Serializer[Any]):
                 }
             )
         for name in unknown:
-            _warnings.get().append(f"unknown-field: {name[:80]}")
+            _warnings.get().append(f"unknown-field: {shortened(name)}")
         values: dict[str, Any] = {}
         errors: dict[str, Any] = {}
         for name, field in self.fields.items():
@@ -303,6 +306,21 @@ class In(serializers.Serializer[Any]):
         if errors:
             raise ValidationError(errors)
         return values
+
+
+def shortened(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def warnings_shown(warnings: Iterable[str]) -> list[str]:
+    """What an upload is told of itself: the first few, then how many more there were."""
+    found = list(warnings)
+    more = len(found) - MOST_WARNINGS
+    return [*found[:MOST_WARNINGS], f"more-warnings: {more}"] if more > 0 else found
+
+
+def warnings_out() -> serializers.ListField:
+    return serializers.ListField(child=serializers.CharField(), max_length=MOST_WARNINGS + 1)
 
 
 _warnings: ContextVar[list[str]] = ContextVar("warnings")  # of the input that is being read

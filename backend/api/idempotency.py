@@ -1,4 +1,14 @@
-"""`Idempotency-Key`: the same key and request within 24 h get the first answer again."""
+"""`Idempotency-Key`: the same key and request within 24 h get the first answer again.
+
+That holds for a 409 and a 422 as for a success. They are decisions about the request, and what they
+depend on moves on: a queue that repeats a refused request must not carry it out hours later, when
+somebody who had seen the refusal has done something else instead. A new try, corrected or not, is a
+new request and takes a new key.
+
+All other refusals are about the caller and the moment: not signed in, not allowed, not found, a
+stale or missing `If-Match`, too many, our own failure. They decide nothing and are not kept, so the
+same request may be sent again once that is mended. Nor is a 400, which the same bytes always get.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +22,7 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from backend.api.errors import MEDIA_TYPE, refusal
 from backend.api.fields import as_uuid
 from backend.api.models import IdempotencyKey
 from backend.problems import MalformedRequest, Problem
@@ -22,7 +33,8 @@ if TYPE_CHECKING:
 
 KEPT = timedelta(hours=24)
 PATIENCE_MS = 2000
-TOLD = ("ETag", "Location")  # headers of the first answer that its repeats carry as well
+LASTING = frozenset({409, 422})  # refusals that are kept, as successes are
+TOLD = ("ETag", "Location", "Cache-Control")  # of the first answer, carried by its repeats as well
 
 
 class RequestInProgress(Problem):
@@ -73,7 +85,7 @@ def keyed(handler: Callable[..., Response]) -> Callable[..., Response]:
                     user=view.person, key=key, created_at__lt=view.now - KEPT
                 ).delete()
                 row.save(force_insert=True)
-                answer = handler(view, request, *args, **kwargs)
+                answer = _decided(handler, view, request, *args, **kwargs)
                 row.status, row.body = answer.status_code, answer.data
                 row.headers = {name: answer[name] for name in TOLD if answer.has_header(name)}
                 row.about, row.object_id = view.about, view.object_id
@@ -94,11 +106,25 @@ def keyed(handler: Callable[..., Response]) -> Callable[..., Response]:
     return once
 
 
+def _decided(
+    handler: Callable[..., Response], view: Endpoint, request: Request, *args: Any, **kwargs: Any
+) -> Response:
+    """What the handler answers, or the refusal that is kept in its place, without its effects."""
+    try:
+        with transaction.atomic():
+            return handler(view, request, *args, **kwargs)
+    except Problem as problem:
+        if problem.status not in LASTING:
+            raise
+        return refusal(problem, request._request)
+
+
 def _again(first: IdempotencyKey, request_sha256: str) -> Response:
     if first.request_sha256 != request_sha256:
         raise IdempotencyKeyReused
     headers = {**first.headers, "Idempotency-Replayed": "true"}
-    return Response(first.body, first.status, headers=headers)
+    kind = MEDIA_TYPE if first.status in LASTING else None
+    return Response(first.body, first.status, headers=headers, content_type=kind)
 
 
 def _digest(person: User, request: Request) -> str:

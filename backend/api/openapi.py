@@ -55,7 +55,8 @@ Exercises and plans for rehabilitation: an app that works offline, and a desk fo
   for `state`, `side` and `day_type`, which are closed.
 * **Send** `Client: name/version (platform)`, `Accept-Language`, and a `Request-Id` (UUID) if you
   like. Bodies are JSON of at most 1 MiB, optionally gzip.
-* `Idempotency-Key` makes a `POST` safe to repeat for 24 hours.
+* `Idempotency-Key` makes a `POST` safe to repeat for 24 hours. What was refused with 409 or 422 is
+  refused again; a new try takes a new key.
 """
 TAGS = [
     {"name": "account", "description": "The service, invitations, and who one is."},

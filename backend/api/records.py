@@ -11,7 +11,21 @@ from uuid import UUID
 from rest_framework import serializers
 
 from backend.api.base import etag_of, moment
-from backend.api.fields import Day, In, Instant, Many, Number, Text, Truth, Uid, Whole, Word, Zone
+from backend.api.fields import (
+    Day,
+    In,
+    Instant,
+    Many,
+    Number,
+    Text,
+    Truth,
+    Uid,
+    Whole,
+    Word,
+    Zone,
+    warnings_out,
+    warnings_shown,
+)
 from backend.care.models import CheckIn, Revision, Session
 from backend.care.recording import Receipt, Report
 from backend.problems import ValidationFailed
@@ -205,7 +219,7 @@ def result_shown(receipt: Receipt) -> dict[str, object]:
         "id": str(row.phone_id),
         "status": receipt.status.value,
         "revision": row.revision,
-        "warnings": list(receipt.warnings),
+        "warnings": warnings_shown(receipt.warnings),
         "effects": list(receipt.effects),
     }
     if row.derived is not None:
@@ -285,7 +299,7 @@ class RecordResultOut(serializers.Serializer[Any]):
     )
     revision = serializers.IntegerField()
     derived = DerivedOut(required=False)
-    warnings = serializers.ListField(child=serializers.CharField())
+    warnings = warnings_out()
     effects = EffectOut(many=True)
 
 

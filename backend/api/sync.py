@@ -21,7 +21,17 @@ from backend.api.base import Encoded, PatientEndpoint, moment
 from backend.api.contract import operation, query
 from backend.api.errors import problem_of, shown
 from backend.api.exercises import exercise_shown
-from backend.api.fields import In, Instant, Many, Truth, Uid, Whole, Word
+from backend.api.fields import (
+    In,
+    Instant,
+    Many,
+    Truth,
+    Uid,
+    Whole,
+    Word,
+    warnings_out,
+    warnings_shown,
+)
 from backend.api.paging import CursorInvalid, limit_of
 from backend.api.parsing import body_of
 from backend.api.records import (
@@ -90,7 +100,7 @@ class PushResultOut(serializers.Serializer[Any]):
     )
     revision = serializers.IntegerField(required=False)
     derived = serializers.DictField(required=False)
-    warnings = serializers.ListField(child=serializers.CharField())
+    warnings = warnings_out()
     effects = EffectOut(many=True)
     current = serializers.DictField(required=False)
     problem = serializers.DictField(required=False)
@@ -101,7 +111,7 @@ class PushAnswerOut(serializers.Serializer[Any]):
     clock_skew_s = serializers.IntegerField()
     results = PushResultOut(many=True)
     changes_waiting = serializers.BooleanField()
-    warnings = serializers.ListField(child=serializers.CharField())
+    warnings = warnings_out()
 
 
 class Push(PatientEndpoint):
@@ -122,7 +132,7 @@ class Push(PatientEndpoint):
             "clock_skew_s": upload.skew_s,
             "results": results,
             "changes_waiting": stored or batch.change_seq > before,
-            "warnings": warnings,
+            "warnings": warnings_shown(warnings),
         }
         return Response(body)
 
@@ -204,6 +214,9 @@ def _ids_in(items: list[object]) -> set[tuple[Revision.Kind, UUID]]:
 
 
 class ChangeOut(serializers.Serializer[Any]):
+    """`version` grows whenever what is told of this object changes. What was told with the same or
+    a higher one is a repeat, until a page says `reset`. It is no `revision`."""
+
     type = serializers.CharField()
     id = serializers.UUIDField()
     op = serializers.ChoiceField(["upsert", "delete", "refetch"])
@@ -247,6 +260,8 @@ class Changes(PatientEndpoint):
             except ValueError:
                 raise CursorInvalid from None
             feed.check_cursor(cursor, patient, now=self.now)
+        if not self.is_time_pretended:
+            recording.heard_from(patient, self.now)
         found, reached, more = feed.page_of(patient, cursor, limit=limit, now=self.now)
         loaded = _loaded(self, found)
         items = [_change(entry, loaded, from_start=sent is None) for entry in found]

@@ -15,7 +15,7 @@ from backend.care import feed
 from backend.care.models import AssignmentVersion, Change
 from backend.care.selectors import catalogue_of
 from backend.clinics.models import Clinic, Patient
-from backend.problems import FieldError, ValidationFailed, VersionMismatch
+from backend.problems import FieldError, ValidationFailed
 from exercises.loader import LOG_FIELDS, next_patch, semver
 from exercises.models import Exercise
 
@@ -37,7 +37,7 @@ def given_to(patient: Patient) -> list[UUID]:
 @transaction.atomic
 def add(*, clinic: Clinic, content: Mapping[str, Any], now: datetime) -> Exercise:
     """A new exercise of the clinic. `content` holds fields of the model."""
-    _lock(clinic)
+    lock(clinic)
     row = Exercise(clinic=clinic, version=FIRST_VERSION, updated_at=now, **content)
     known = _known_to(clinic)
     if row.slug in known:
@@ -48,23 +48,19 @@ def add(*, clinic: Clinic, content: Mapping[str, Any], now: datetime) -> Exercis
 
 
 def change(*, exercise: Exercise, content: Mapping[str, Any], now: datetime) -> Exercise:
-    """The next version of a clinic's own exercise. Phones that have it are told to read again."""
+    """The next version of a clinic's own exercise, read under the `lock` that the caller holds.
+
+    The caller has phones told once it is stored (`tell`).
+    """
     assert exercise.clinic is not None
-    with transaction.atomic():
-        _lock(exercise.clinic)
-        row = Exercise.objects.get(pk=exercise.pk)
-        if row.version != exercise.version:
-            raise VersionMismatch
-        for name, value in content.items():
-            setattr(row, name, value)
-        before = row.sha256
-        _settle(row, _known_to(exercise.clinic))
-        if row.sha256 == before:
-            return row
-        row.version, row.updated_at = next_patch(row.version), now
-        row.save()
-    tell([row], now=now)
-    return row
+    for name, value in content.items():
+        setattr(exercise, name, value)
+    before = exercise.sha256
+    _settle(exercise, _known_to(exercise.clinic))
+    if exercise.sha256 != before:
+        exercise.version, exercise.updated_at = next_patch(exercise.version), now
+        exercise.save()
+    return exercise
 
 
 def tell(rows: Iterable[Exercise], *, now: datetime) -> None:
@@ -95,7 +91,7 @@ def feed_version(row: Exercise) -> int:
     return major * 1_000_000 + minor * 1_000 + patch
 
 
-def _lock(clinic: Clinic) -> None:
+def lock(clinic: Clinic) -> None:
     """One editor a clinic, while rows that only refer to it may come and go."""
     Clinic.objects.select_for_update(no_key=True).get(pk=clinic.pk)
 

@@ -32,11 +32,16 @@ class CursorExpired(Problem):
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """One object that changed, at its new version."""
+    """One object that changed, at its new version.
+
+    Without one it is told under its place in the feed. So are records: what is derived from others
+    and the length of their history change while their `revision` stands, and phones take the same
+    version again for a repeat.
+    """
 
     type: Change.Type
     id: UUID
-    version: int
+    version: int | None = None
     deleted: bool = False
 
 
@@ -89,7 +94,7 @@ def touch(patient: Patient, touched: Iterable[Touched], *, now: datetime) -> Non
                 seq=patient.change_seq,
                 type=one.type,
                 object_id=one.id,
-                version=one.version,
+                version=patient.change_seq if one.version is None else one.version,
                 deleted=one.deleted,
                 at=now,
             )

@@ -262,12 +262,15 @@ def _locked(patient: Patient) -> Patient:
     return locked
 
 
-def _heard_from(patient: Patient, upload: Upload) -> None:
-    """A phone that repeats itself is a phone that was heard; note it now and then."""
+def heard_from(patient: Patient, at: datetime) -> None:
+    """A phone that repeats itself, or reads its feed, was heard; note it now and then.
+
+    Takes no lock: where another call noted something meanwhile, that will do.
+    """
     last = patient.last_received_at
-    if last is None or upload.received_at - last > HEARD_EVERY:
-        Patient.objects.filter(pk=patient.pk).update(last_received_at=upload.received_at)
-        patient.last_received_at = upload.received_at
+    if last is None or at - last > HEARD_EVERY:
+        Patient.objects.filter(pk=patient.pk, last_received_at=last).update(last_received_at=at)
+        patient.last_received_at = at
 
 
 # --- Revisions --------------------------------------------------------------------------------
@@ -286,7 +289,7 @@ def _read_heads(patient: Patient, report: Report, batch: Batch) -> None:
 
 def _repeated(patient: Patient, head: Session | CheckIn, report: Report, upload: Upload) -> Receipt:
     """A number that stands. What it caused is told again: the first answer may have got lost."""
-    _heard_from(patient, upload)
+    heard_from(patient, upload.received_at)
     if head.sha256 != report.sha256:
         return Receipt(Status.CONFLICT, head, report.warnings)
     codes = (head.derived or {}).get("flags", ())
@@ -297,7 +300,7 @@ def _place_behind(
     patient: Patient, head: Session | CheckIn, report: Report, upload: Upload, batch: Batch
 ) -> Receipt:
     """An older revision that came late joins the history, as it would have in time."""
-    _heard_from(patient, upload)
+    heard_from(patient, upload.received_at)
     superseded = Receipt(Status.SUPERSEDED, head, report.warnings)
     if Revision.objects.filter(patient=patient, number=report.revision, **_which(report)).exists():
         return superseded
@@ -390,7 +393,7 @@ def _fill(
 
 def _touched(row: Session | CheckIn) -> feed.Touched:
     kind = Change.Type.SESSION if isinstance(row, Session) else Change.Type.CHECK_IN
-    return feed.Touched(kind, row.phone_id, row.revision, row.withdrawn_at is not None)
+    return feed.Touched(kind, row.phone_id, deleted=row.withdrawn_at is not None)
 
 
 # --- Checks that need the course or the clock -------------------------------------------------

@@ -106,10 +106,14 @@ def add_staff(
         raise ValidationFailed.at("#/email", "duplicate", "An account has this address.") from None
 
 
+def lock_account(person: User) -> User:
+    return User.objects.select_for_update(of=("self",)).select_related("clinic").get(pk=person.pk)
+
+
 @transaction.atomic
 def change_account(*, person: User, changes: Mapping[str, str]) -> User:
     """Change a staff member's own `locale` and `timezone`."""
-    person = User.objects.select_for_update(of=("self",)).select_related("clinic").get(pk=person.pk)
+    person = lock_account(person)
     for name in changes.keys() & {"locale", "timezone"}:
         setattr(person, name, changes[name])
     person.save(update_fields=["locale", "timezone"])

@@ -300,8 +300,9 @@ class Script:
             {"diagnosis_code": {"system": "icd", "code": "M79.6", "text": "Pain"}},
             {"diagnosis_code": {"system": "i" * 201, "code": "c" * 41, "text": "t" * 401}},
             {"diagnosis_code": {"text": "t"}}, {"diagnosis_code": None}, {"diagnosis_code": "M79"},
-            {"title": "å" * 200, "body_region": "😀" * 60, "started_on": "2024-02-28"},
-            {"title": "å" * 201}, {"body_region": ""}, {"side": "up"}, {"started_on": "2024-02-30"},
+            {"title": "å" * 200, "body_region": "sit_bone", "started_on": "2024-02-28"},
+            {"title": "å" * 201}, {"body_region": ""}, {"body_region": "😀" * 60},
+            {"side": "up"}, {"started_on": "2024-02-30"},
             {"started_on": "1900-01-01", "onset_date": "2200-12-31"}, {"new_pain": "yes"},
             {"ended_on": "2024-03-01"}, {"end_reason": "completed"}, {"patient_id": "{bea_id}"},
             {"started_on": "2024-02-27", "ended_on": "2024-02-26", "end_reason": "other"},
@@ -697,8 +698,10 @@ class Script:
         good = [item(f"p{n}", kind) for n, kind in enumerate(("session", "check_in") * 3)]
         self.push(good)
         self.push(good[::-1])
-        odd = ({"revision": 0}, {"revision": 2**40}, {"type": "x"}, {"id": "x"}, {"id": None},
-               {"data": None}, {"data": []}, {"more": 1})  # fmt: skip
+        odd: tuple[dict[str, Any], ...] = (
+            {"revision": 0}, {"revision": 2**40}, {"type": "x"}, {"id": "x"}, {"id": None},
+            {"data": None}, {"data": []}, {"more": 1},
+        )  # fmt: skip
         self.push([
             item("p1", data=self.check_in(note="x")), item("p1", "session"), item("p2", revision=2),
             item("p2", withdrawn=True, revision=3), *(item("p3", **one) for one in odd),

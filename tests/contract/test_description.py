@@ -74,10 +74,10 @@ ENUMS = {
     "AssignmentEnd", "AssignmentStatus", "BodyRegion", "ChangeOp", "ClockState", "ConsentCode",
     "DayType", "DoseSide", "DoseUnit", "EffortScale", "EntryState", "EpisodeEndReason",
     "EvidenceTag", "ExerciseKind", "ExerciseSide", "FlagLevel", "LegSymptom", "MediaType",
-    "PainAdviceCode", "PartOfDay", "PatientStatus", "Platform", "ProtocolEffortScale",
-    "ProtocolGate", "ProtocolStatus", "RecordType", "Role", "ScheduleKind", "SessionOutcome",
-    "SessionState", "Sex", "Side", "SkipReason", "SlotStatus", "StopSignCode", "TailoringOp",
-    "Timeliness", "UploadStatus", "Weekday",
+    "PainAdviceCode", "PartOfDay", "PatientStatus", "Platform", "ProblemRegion",
+    "ProtocolEffortScale", "ProtocolGate", "ProtocolStatus", "RecordType", "Role",
+    "ScheduleKind", "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason", "SlotStatus",
+    "StopSignCode", "TailoringOp", "Timeliness", "UploadStatus", "Weekday",
 }  # fmt: skip
 
 PUBLIC = {"meta_get", "enrolment_check"}

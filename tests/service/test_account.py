@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.utils import timezone
 
+from backend.api.account import MeIn
 from backend.care.models import Change
 from backend.clinics.models import Clinic, Device, Patient, User
-from tests.service.cast import OwnPhone, Somebody, Staff
+from tests.service.cast import Answer, OwnPhone, Somebody, Staff
+from tests.service.racing import at_once, meeting
 
 pytestmark = pytest.mark.django_db
 
@@ -160,6 +163,26 @@ def test_if_match(who: str, request: pytest.FixtureRequest) -> None:
     assert refused["code"] == "version-mismatch"
     assert refused["current_etag"] == caller.call("GET", "me")["ETag"]
     assert caller.get("me")["locale"] == "sv"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("who", ["ben", "ana"])
+def test_of_two_at_once_one_is_told(
+    who: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both were signed in and read what they change before either wrote."""
+    caller = request.getfixturevalue(who)
+    tag = caller.call("GET", "me")["ETag"]
+    meeting(monkeypatch, MeIn, "checked")
+
+    def says(locale: str) -> Callable[[], Answer]:
+        body = {"locale": locale}
+        return lambda: Somebody(caller.token).call("PATCH", "me", body, If_Match=tag)
+
+    won, lost = sorted(at_once(says("sv"), says("de")), key=lambda answer: answer.status_code)
+    assert (won.status_code, lost.status_code) == (200, 412)
+    assert lost.json()["current_etag"] == won["ETag"] == caller.call("GET", "me")["ETag"]
+    assert caller.get("me") == won.json()
 
 
 # --- Consent ----------------------------------------------------------------------------------

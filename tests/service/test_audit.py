@@ -67,6 +67,16 @@ def test_a_replayed_answer_is_noted_like_the_first(ana: Staff, ben: OwnPhone) ->
         assert UUID(made["id"]) in told[0]
 
 
+def test_a_refusal_under_a_key_is_noted_as_without_one(ana: Staff, ben: OwnPhone) -> None:
+    path, wrong, key = f"patients/{ben.patient.pk}/assessments", measured() | {"value": 11}, uuid4()
+    told = []
+    for headers in ({}, {"Idempotency_Key": str(key)}, {"Idempotency_Key": str(key)}):
+        ana.post(path, wrong, 422, **headers)
+        event = last()
+        told.append((event.action, event.patient_id, event.object_id, event.outcome))
+    assert told == [("assessment_create", ben.patient.pk, None, "refused")] * 3
+
+
 def test_a_write_without_its_event_is_none(
     ana: Staff, ben: OwnPhone, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from backend.api.parsing import with_length
 from backend.care.models import Change, CheckIn, Revision, Session
-from tests.service.cast import OwnPhone
+from tests.service.cast import OwnPhone, Staff
 from tests.service.uploading import body_of, check_in_at
 
 MIB = 1024 * 1024
@@ -388,3 +389,76 @@ def test_a_body_that_comes_in_chunks_gets_its_length() -> None:
     assert (
         sent(HTTP_TRANSFER_ENCODING="chunked", **{"wsgi.input": bomb})[0] == str(MIB + 1).encode()
     )
+
+
+def test_warnings_are_few_and_short(ben: OwnPhone, said: dict[str, Any]) -> None:
+    """As many as say what is wrong; a phone that sends a thousand fields hears of thirty."""
+    del said["revision"]
+    odd = {f"{n:03}{'x' * 300}": n for n in range(1000)}
+    record = {"type": "check_in", "id": str(uuid4()), "revision": 1, "data": {**said, **odd}}
+    frame = {"sent_at": timezone.now().isoformat(), "items": [{**record, **odd}], **odd}
+    answer = ben.post("me/sync/push", frame, 200)
+    [result] = answer["results"]
+
+    assert result["status"] == "created"
+    for warnings, count in ((result["warnings"], 2000), (answer["warnings"], 1000)):
+        assert len(warnings) == 31
+        assert warnings[0] == f"unknown-field: 000{'x' * 76}…"
+        assert warnings[-1] == f"more-warnings: {count - 30}"
+
+
+@pytest.mark.parametrize("count", [30, 31])
+def test_only_what_is_left_out_is_counted(ben: OwnPhone, said: dict[str, Any], count: int) -> None:
+    odd = {f"odd_{n:02}": n for n in range(count)}
+    warnings = ben.put(f"me/check-ins/{uuid4()}", {**said, **odd}, 201)["warnings"]
+    assert warnings[:30] == [f"unknown-field: odd_{n:02}" for n in range(30)]
+    assert warnings[30:] == ["more-warnings: 1"] * (count - 30)
+
+
+# --- Slow senders ------------------------------------------------------------------------------
+
+
+class Arriving(BytesIO):
+    """A body on its way: notes how many transactions are open whenever it is waited for."""
+
+    def __init__(self, raw: bytes) -> None:
+        super().__init__(raw)
+        self.open_while_read: list[int] = []
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.open_while_read.append(len(connection.atomic_blocks))
+        return super().read(size)
+
+
+@pytest.mark.parametrize("key", ["", str(uuid4())], ids=["without a key", "with a key"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "patients"),
+        ("PATCH", "patients/{patient}"),
+        ("POST", "patients/{patient}/assessments"),
+        ("POST", "patients/{patient}/invitations"),
+        ("POST", "patients/{patient}/assignments"),
+        ("POST", "assignments/{plan}/pause"),
+        ("PATCH", "episodes/{episode}"),
+        ("POST", "exercises"),
+        ("POST", "protocols"),
+        ("PATCH", "me"),
+    ],
+)
+def test_nobody_waits_while_a_body_arrives(
+    ana: Staff, ben: OwnPhone, plan_of_ben: Any, method: str, path: str, key: str
+) -> None:
+    """A transaction of SQLite is the one writer: it begins when all that was sent is here."""
+    ids = {"plan": plan_of_ben["id"], "episode": plan_of_ben["episode_id"]}
+    at = path.format(patient=ben.patient.pk, **ids)
+    already, body = len(connection.atomic_blocks), Arriving(b"{}")
+    headers = {"X-Session-Token": ana.token} | ({"Idempotency-Key": key} if key else {})
+    slowly: dict[str, Any] = {"wsgi.input": body}
+    answer = ana.client.generic(
+        method, f"/api/v1/{at}", b"{}", "application/json", headers=headers, **slowly
+    )
+
+    assert answer.status_code < 500
+    waited = not path.endswith("invitations") or key
+    assert set(body.open_while_read) == ({already} if waited else set())

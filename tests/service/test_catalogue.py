@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from backend.api.exercises import ExerciseChangeIn
 from backend.care import cataloguing
 from backend.care.models import Change
-from backend.problems import VersionMismatch
 from exercises.models import Exercise
 from tests.service.cast import Somebody, make_episode, make_patient
+from tests.service.racing import at_once, meeting
 
 DOSE = {"sets": 3, "reps": 10, "rest_s": 60, "tempo": "2-0-2", "per_day": 1, "days_per_week": 3}
 OWN = {
@@ -233,15 +234,43 @@ def test_a_change_is_the_next_version(ana, own):
     assert ana.patch(path, {"slug": "other"}, 422)["errors"][0]["code"] == "unknown-field"
 
 
-def test_two_changes_of_one_version(ana, own, now):
-    """As two requests that both read the first version before either wrote."""
-    seen, same = Exercise.objects.get(pk=own["id"]), Exercise.objects.get(pk=own["id"])
-    cataloguing.change(exercise=seen, content={"title": "First"}, now=now)
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("named", [True, False], ids=["If-Match", "no If-Match"])
+def test_of_two_changes_at_once_none_is_lost(ana, own, monkeypatch, named):
+    """Both read the first version before either wrote: one is told, or its change comes on top."""
+    path = f"exercises/{own['id']}"
+    said = {"If_Match": ana.call("GET", path)["ETag"]} if named else {}
+    meeting(monkeypatch, ExerciseChangeIn, "checked")
 
-    with pytest.raises(VersionMismatch):
-        cataloguing.change(exercise=same, content={"title": "Second"}, now=now)
+    def changes(body):
+        return lambda: Somebody(ana.token).call("PATCH", path, body, **said)
 
-    assert ana.get(f"exercises/{own['id']}")["title"] == "First"
+    answers = at_once(changes({"title": "First"}), changes({"target": "calf"}))
+
+    first, second = sorted(answers, key=lambda answer: (answer.status_code, answer.content))
+    shown = ana.get(path)
+    if named:
+        assert (first.status_code, second.status_code) == (200, 412)
+        assert second.json()["current_etag"] == first["ETag"] == ana.call("GET", path)["ETag"]
+        assert shown == first.json()
+    else:
+        assert (first.status_code, second.status_code) == (200, 200)
+        assert (shown["title"], shown["target"], shown["version"]) == ("First", "calf", "1.0.2")
+
+
+def test_what_was_not_told_is_told_by_a_repeat(ana, ben, thigh, grade_1, own, monkeypatch):
+    """Cut short between storing and telling: the change stands, and nobody has heard of it."""
+    add = {"op": "add", "exercise": OWN["slug"], "phase_id": "phase-1"}
+    ana.assigns(grade_1, to=ben.patient, episode=thigh, on=ben.today, tailoring=[add])
+    path, cursor = f"exercises/{own['id']}", ben.get("me/sync/changes")["cursor"]
+    with monkeypatch.context() as cut:
+        cut.setattr(cataloguing, "tell", lambda rows, now: 1 / 0)
+        ana.patch(path, {"title": "Renamed"}, 500)
+    assert ben.get(f"me/sync/changes?cursor={cursor}")["items"] == []
+
+    assert ana.patch(path, {"title": "Renamed"})["version"] == "1.0.1"
+    told = ben.get(f"me/sync/changes?cursor={cursor}")["items"]
+    assert [one["data"]["title"] for one in told if one["type"] == "exercise"] == ["Renamed"]
 
 
 def test_a_change_reaches_the_phones_that_have_it(ana, ben, thigh, grade_1, own, harbour, now):

@@ -38,8 +38,12 @@ def checks_in(ben: OwnPhone, rating: dict[str, Any], count: int = 1) -> list[UUI
     return ids
 
 
-def said(page: Any) -> list[tuple[str, str, str, int]]:
-    return [(one["type"], one["id"], one["op"], one["version"]) for one in page["items"]]
+def said(page: Any) -> list[tuple[str, str, str]]:
+    return [(one["type"], one["id"], one["op"]) for one in page["items"]]
+
+
+def versions(page: Any) -> dict[str, int]:
+    return {one["id"]: one["version"] for one in page["items"]}
 
 
 # --- A snapshot, then what follows ------------------------------------------------------------
@@ -82,10 +86,11 @@ def test_what_follows_is_told_once_in_order_at_its_newest(ben: OwnPhone, rating:
     )
     page = changes(ben, cursor)
     assert said(page) == [
-        ("check_in", str(one), "upsert", 2),
-        ("check_in", str(two), "upsert", 3),
-        ("check_in", str(three), "delete", 2),
+        ("check_in", str(one), "upsert"),
+        ("check_in", str(two), "upsert"),
+        ("check_in", str(three), "delete"),
     ]
+    assert [one.get("data", {}).get("revision") for one in page["items"]] == [2, 3, None]
     assert page["items"][1]["data"]["note"] == "again"
     assert "data" not in page["items"][2]
 
@@ -144,14 +149,15 @@ def test_a_rating_that_moves_is_told(ben: OwnPhone) -> None:
     with time_machine.travel("2026-11-20T12:00:00+01:00", tick=False):
         morning = timezone.now().astimezone(ben.patient.zone) - timedelta(hours=4)
         [rating] = checks_in(ben, check_in_at(morning))
-        cursor = changes(ben)["cursor"]
+        before = changes(ben)
         evening = check_in_at(morning - timedelta(hours=13), state="finished", entries=[
             {"exercise_id": str(_any_exercise()), "state": "done", "sets": [{"reps": 1}]}
         ])  # fmt: skip
         del evening["pain_now"]
         pushed(ben, item("session", uuid4(), 1, evening))
-        told = changes(ben, cursor)["items"]
+        told = changes(ben, before["cursor"])["items"]
     [moved] = [one for one in told if one["type"] == "check_in"]
+    assert moved["version"] > versions(before)[str(rating)], "or a phone takes it for a repeat"
     assert moved["id"] == str(rating)
     assert moved["data"]["derived"]["rates_session_day"] == "2026-11-19"
 
@@ -163,12 +169,13 @@ def _any_exercise() -> UUID:
 def test_a_late_older_revision_changes_what_is_shown(ben: OwnPhone, rating: Any) -> None:
     id = uuid4()
     pushed(ben, item("check_in", id, 2, rating))
-    cursor = changes(ben)["cursor"]
+    before = changes(ben)
     pushed(ben, item("check_in", id, 1, rating))
-    [told] = changes(ben, cursor)["items"]
+    [told] = changes(ben, before["cursor"])["items"]
     assert told["data"]["history_count"] == 2
+    assert told["version"] > versions(before)[str(id)]
     pushed(ben, item("check_in", id, 1, rating))
-    assert changes(ben, cursor)["items"] == [told]
+    assert changes(ben, before["cursor"])["items"] == [told], "a repeat changes nothing"
 
 
 def test_others_hear_nothing(ben: OwnPhone, bea: OwnPhone, ana: Staff, rating: Any) -> None:
@@ -176,6 +183,53 @@ def test_others_hear_nothing(ben: OwnPhone, bea: OwnPhone, ana: Staff, rating: A
     checks_in(ben, rating, 2)
     assert changes(bea)["items"] == changes(bea, cursor)["items"] == []
     assert ana.get("me/sync/changes", 403)["code"] == "forbidden"
+
+
+# --- Who reads was heard ----------------------------------------------------------------------
+
+
+def heard_at(ben: OwnPhone) -> Any:
+    return Patient.objects.get(pk=ben.patient.pk).last_received_at
+
+
+def test_a_phone_that_reads_the_feed_was_heard(ben: OwnPhone, plan_of_ben: Any) -> None:
+    """What it has not sent by then was not done, as far as anybody can know."""
+    day = {"from": ben.today.isoformat(), "days": 1}
+
+    def status() -> set[str]:
+        slots = ben.plan(**day)["days"][0]["slots"]
+        return {slot["status"] for slot in slots if any(item["counts"] for item in slot["items"])}
+
+    start = timezone.now() + timedelta(days=3)
+    with time_machine.travel(start, tick=False) as clock:
+        assert status() == {"not_heard"}, "reading the plan is no sync"
+        ben.get("me/sync/changes?cursor=x", 400)
+        assert heard_at(ben) is None
+        cursor = changes(ben)["cursor"]
+        assert heard_at(ben) == start
+        assert status() == {"missed"}
+
+        clock.move_to(start + recording.HEARD_EVERY)
+        changes(ben, cursor)
+        assert heard_at(ben) == start, "noted now and then"
+        clock.shift(1)
+        changes(ben, cursor)
+        assert heard_at(ben) == start + recording.HEARD_EVERY + timedelta(seconds=1)
+
+
+def test_what_was_noted_meanwhile_stays(ben: OwnPhone) -> None:
+    now = timezone.now()
+    read_before = Patient.objects.get(pk=ben.patient.pk)
+    Patient.objects.update(last_received_at=now + timedelta(seconds=1))
+    recording.heard_from(read_before, now)
+    assert heard_at(ben) == now + timedelta(seconds=1)
+
+
+def test_a_moment_of_the_demo_is_not_noted(ben: OwnPhone, settings: Any) -> None:
+    settings.DEMO = True
+    ahead = timezone.now() + timedelta(days=30)
+    ben.get("me/sync/changes", Demo_Now=ahead.isoformat())
+    assert heard_at(ben) is None
 
 
 # --- Cursors ----------------------------------------------------------------------------------

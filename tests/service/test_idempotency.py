@@ -19,6 +19,19 @@ from backend.api.physio import assessments
 from backend.care import assessing
 from backend.care.models import Assessment, Assignment
 from backend.clinics.models import Clinic, Episode
+from backend.problems import (
+    Forbidden,
+    MalformedRequest,
+    NotFound,
+    PayloadTooLarge,
+    PreconditionRequired,
+    Problem,
+    RateLimited,
+    StateConflict,
+    Unauthenticated,
+    Unavailable,
+    VersionMismatch,
+)
 from protocols.models import ProtocolVersion
 from tests.service.cast import Answer, OwnPhone, Somebody, Staff, make_staff, wish
 from tests.service.matrix import operations
@@ -191,13 +204,74 @@ def test_a_key_is_a_uuid(send: Send, key: str) -> None:
     assert not Assessment.objects.exists()
 
 
-def test_a_refusal_is_not_kept(send: Send) -> None:
-    """Corrected under the same key it is taken: nothing of the first try is left."""
+def test_a_refusal_is_an_answer(send: Send, ben: OwnPhone) -> None:
+    """Byte for byte, and with its headers; whoever corrects it makes a new request of it."""
     key = uuid4()
-    for _ in range(2):
-        refused = send(key, measured(11))
-        assert (refused.status_code, refused.json()["code"]) == (422, "validation-failed")
-        assert "Idempotency-Replayed" not in refused
+    first, again = send(key, measured(11)), send(key, measured(11))
+
+    assert (first.status_code, first.json()["code"]) == (422, "validation-failed")
+    assert (again.status_code, again.content) == (422, first.content)
+    for name in ("Content-Type", "Cache-Control"):
+        assert again[name] == first[name]
+    assert "Idempotency-Replayed" not in first
+    assert again["Idempotency-Replayed"] == "true"
+    assert send(key).json()["code"] == "idempotency-key-reused"
+    assert not Assessment.objects.exists()
+    assert send(uuid4()).status_code == 201
+
+
+def test_a_repeat_is_refused_though_it_would_now_be_possible(
+    ana: Staff, ben: OwnPhone, thigh: Episode, grade_1: ProtocolVersion
+) -> None:
+    """A plan that was refused once must not begin by itself when its way is free."""
+    plan_of = ana.assigns(grade_1, to=ben.patient, episode=thigh, on=ben.today)
+    path, body = f"patients/{ben.patient.pk}/assignments", wish(grade_1, thigh, ben.today)
+    key = str(uuid4())
+    first = ana.call("POST", path, body, Idempotency_Key=key)
+    assert (first.status_code, first.json()["code"]) == (409, "overlapping-assignment")
+
+    ended, tag = f"assignments/{plan_of['id']}", ana.call("GET", f"assignments/{plan_of['id']}")
+    end = {"from": ben.today.isoformat(), "reason": "Moves"}
+    ana.post(f"{ended}/end", end, 200, If_Match=tag["ETag"])
+    again = ana.call("POST", path, body, Idempotency_Key=key)
+
+    assert (again.status_code, again.content) == (409, first.content)
+    assert Assignment.objects.count() == 1
+    assert ana.call("POST", path, body, Idempotency_Key=str(uuid4())).status_code == 201
+
+
+def test_what_a_refused_request_did_before_is_undone(
+    send: Send, ben: OwnPhone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, record = uuid4(), assessing.record
+
+    def records_and_refuses(**said: Any) -> None:
+        record(**said)
+        raise StateConflict
+
+    with monkeypatch.context() as changed:
+        changed.setattr(assessing, "record", records_and_refuses)
+        assert send(key).status_code == 409
+    assert not Assessment.objects.exists()
+    assert send(key).status_code == 409
+    assert not Assessment.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "passing",
+    [MalformedRequest, Unauthenticated, Forbidden, NotFound, VersionMismatch, PayloadTooLarge,
+     PreconditionRequired, RateLimited, Unavailable],
+)  # fmt: skip
+def test_a_refusal_of_the_moment_is_not_kept(
+    send: Send, monkeypatch: pytest.MonkeyPatch, passing: type[Problem]
+) -> None:
+    def refuses(**_: object) -> None:
+        raise passing
+
+    key = uuid4()
+    with monkeypatch.context() as changed:
+        changed.setattr(assessing, "record", refuses)
+        assert send(key).status_code == passing.status
     assert not IdempotencyKey.objects.exists()
     assert send(key).status_code == 201
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,10 +11,12 @@ import pytest
 from django.http import HttpResponse
 from django.utils import timezone
 
+from backend.api.exercises import BODY_REGIONS
+from backend.api.physio.patients import PROBLEM_REGIONS
 from backend.audit.models import AuditEvent
 from backend.clinics.models import Episode, Patient, PatientIdentifier, User
 from tests.factories import EpisodeFactory, PatientFactory, StaffFactory, caseload
-from tests.service.cast import OwnPhone, Somebody, Staff
+from tests.service.cast import OwnPhone, Somebody, Staff, make_episode
 
 pytestmark = pytest.mark.django_db
 NORA: dict[str, Any] = {
@@ -374,6 +376,26 @@ def test_an_episode_from_start_to_end(ana: Staff, ben: OwnPhone) -> None:
     assert [row["title"] for row in ana.get(path)["items"]] == ["Healed"]
 
 
+@pytest.mark.parametrize("region", PROBLEM_REGIONS)
+def test_an_episode_says_where_the_problem_lies(ana: Staff, ben: OwnPhone, region: str) -> None:
+    """Every region of exercises, so that both can be laid side by side, and some more."""
+    assert set(BODY_REGIONS) < set(PROBLEM_REGIONS)
+    path = f"patients/{ben.patient.pk}/episodes"
+    made = ana.post(path, EPISODE | {"body_region": region}, 201)
+    assert made["body_region"] == region
+
+
+def test_a_region_told_in_free_text_stays(ana: Staff, ben: OwnPhone, now: datetime) -> None:
+    """From before there was a list: shown as it is, changed in all else, no way back to it."""
+    old = make_episode(ben.patient, ana.user, now, body_region="High hamstring, at the sit bone")
+    one = f"episodes/{old.pk}"
+    assert ana.patch(one, {"title": "Known of old"})["body_region"] == old.body_region
+    assert ana.patch(one, {"body_region": "sit_bone"})["body_region"] == "sit_bone"
+    [error] = ana.patch(one, {"body_region": old.body_region}, 422)["errors"]
+    assert (error["pointer"], error["code"]) == ("#/body_region", "invalid-value")
+    assert error["params"]["known"] == list(PROBLEM_REGIONS)
+
+
 @pytest.mark.parametrize(
     ("more", "pointer", "code"),
     [
@@ -382,6 +404,10 @@ def test_an_episode_from_start_to_end(ana: Staff, ben: OwnPhone) -> None:
         ({"end_reason": "other"}, "#/ended_on", "required"),
         ({"end_reason": "cured"}, "#/end_reason", "invalid-value"),
         ({"side": "alternate"}, "#/side", "invalid-value"),
+        ({"body_region": "sit bone"}, "#/body_region", "invalid-value"),
+        ({"body_region": "Sit_bone"}, "#/body_region", "invalid-value"),
+        ({"body_region": ""}, "#/body_region", "invalid-value"),
+        ({"body_region": 1}, "#/body_region", "invalid-type"),
         ({"title": " "}, "#/title", "required"),
         ({"new_pain": "yes"}, "#/new_pain", "invalid-type"),
         ({"diagnosis_code": {"system": "x", "code": "y"}}, "#/diagnosis_code/text", "required"),

@@ -33,6 +33,7 @@ from backend.api.base import (
 )
 from backend.api.contract import PAGE, operation, query
 from backend.api.errors import as_http
+from backend.api.exercises import BODY_REGIONS
 from backend.api.fields import Day, In, Many, Text, Truth, Uid, Word, Zone, refuse
 from backend.api.paging import CursorInvalid, alphabetic, filters_of, page
 from backend.api.physio import AboutPatient
@@ -46,6 +47,9 @@ from backend.clinics.models import Episode, Invitation, Patient, User
 from backend.problems import NotFound, StateConflict, ValidationFailed
 
 SEXES = Patient.Sex.values
+# Where a problem lies: the regions that exercises are for, and those that none is for by itself.
+# Gates ask for words of this list, so it grows and never loses one.
+PROBLEM_REGIONS = (*BODY_REGIONS, "sit_bone", "buttock", "groin", "knee", "foot", "other")
 SIDES = Episode.Side.values
 PRINT_SALT = "backend.api.physio.patients.print_page"
 PRINTABLE_S = 15 * 60
@@ -345,10 +349,14 @@ class DiagnosisIn(In):
 
 
 class EpisodeIn(In):
-    """One course of care for one problem. `new_pain`: this is not a pain known of old."""
+    """One course of care for one problem. `new_pain`: this is not a pain known of old.
+
+    `body_region` is one of the words known here, which may become more; gates ask for it (AG6 where
+    it is `sit_bone`). What fits none is `other`, and stands in `title`.
+    """
 
     title = Text(200, trim_whitespace=True)
-    body_region = Text(60, trim_whitespace=True)
+    body_region = Word(PROBLEM_REGIONS)
     side = Word(SIDES)
     onset_date = Day(required=False)
     new_pain = Truth(required=False)
@@ -374,6 +382,8 @@ class DiagnosisOut(serializers.Serializer[Any]):
 
 
 class EpisodeOut(serializers.Serializer[Any]):
+    """`body_region` is a word that `EpisodeWrite` takes; an old episode may say it in free text."""
+
     id = serializers.UUIDField()
     patient_id = serializers.UUIDField()
     title = serializers.CharField()
