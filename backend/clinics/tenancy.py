@@ -1,7 +1,8 @@
 """References that must stay inside one clinic or one patient, refused by the database itself.
 
-A migration that remakes one of these tables on SQLite drops its triggers; it ends with
-`RunPython(tenancy.install)` for that reason, and a test looks whether they are there.
+A migration that remakes one of these tables on SQLite drops its triggers, and one that remakes a
+table they speak of fails over them. Both begin with `lift_…` and end with `install_…`, and a test
+looks whether the triggers are there.
 """
 
 from __future__ import annotations
@@ -85,12 +86,25 @@ def install(schema_editor: BaseDatabaseSchemaEditor, references: tuple[Reference
                 schema_editor.execute(statement)
 
 
+def lift(schema_editor: BaseDatabaseSchemaEditor, references: tuple[Reference, ...]) -> None:
+    """Take these triggers away while a table they speak of is made anew, as SQLite does."""
+    postgresql = schema_editor.connection.vendor == "postgresql"
+    for reference in references:
+        for name, _, table, _ in reference.guards:
+            of_table = f" ON {table}" if postgresql else ""
+            schema_editor.execute(f"DROP TRIGGER IF EXISTS {name}{of_table}")
+
+
 def install_clinics(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     install(schema_editor, CLINICS)
 
 
 def install_care(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     install(schema_editor, CARE)
+
+
+def lift_care(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
+    lift(schema_editor, CARE)
 
 
 def _sqlite(name: str, event: str, table: str, condition: str) -> list[str]:
