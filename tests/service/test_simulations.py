@@ -121,7 +121,7 @@ def test_the_least_and_the_most(ana, path):
         ({"seed": 2**31}, "#/seed", "out-of-range"),
         ({"seed": 1.5}, "#/seed", "invalid-type"),
         ({"trace": [0]}, "#/trace/0", "out-of-range"),
-        ({"trace": [11]}, "#/trace", "out-of-range"),
+        ({"trace": [10, 11]}, "#/trace/1", "unknown-reference"),
         ({"trace": list(range(1, 12))}, "#/trace", "too-many"),
         ({"trace": 1}, "#/trace", "invalid-type"),
         ({"picture": "yes"}, "#/picture", "invalid-type"),

@@ -25,7 +25,7 @@ from backend.problems import Forbidden, NotFound, StateConflict, ValidationFaile
 from protocols import publishing
 from protocols.differences import KINDS, Change, Part, PhasePart, differences
 
-VERSION = {"type": "string", "maxLength": 20}
+VERSION = {"type": "string", "minLength": 1, "maxLength": 20}
 CompareFilters = type(
     "CompareFilters", (In,), {"__module__": __name__, "from": Text(20), "to": Text(20)}
 )
