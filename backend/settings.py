@@ -314,6 +314,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "ChangeOp": ["upsert", "delete", "refetch"],
         "ClockState": ["ok", "suspect"],
         "ConsentCode": ["health_data"],
+        "DecisionOutcome": "backend.api.physio.simulations.OUTCOMES",
+        "DifferenceKind": "protocols.differences.KINDS",
         "DoseSide": ["left", "right", "both", "alternate", "none"],
         "EffortScale": ["cr10"],
         "EntryState": ["done", "skipped"],

@@ -5,7 +5,14 @@ from __future__ import annotations
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from backend.api import account, documents, errors, exercises, health, patient, sync
-from backend.api.physio import assessments, assignments, patients, protocols
+from backend.api.physio import (
+    assessments,
+    assignments,
+    patients,
+    protocols,
+    simulations,
+    versions,
+)
 from backend.clinics.admin import site as operators
 
 API: list[URLPattern] = [
@@ -31,6 +38,10 @@ API: list[URLPattern] = [
     path("protocols/<str:id>/draft", protocols.Draft.as_view()),
     path("protocols/<str:id>/check", protocols.Check.as_view()),
     path("protocols/<str:id>/publish", protocols.Publish.as_view()),
+    path("protocols/<str:id>/retire", versions.Retire.as_view()),
+    path("protocols/<str:id>/versions", versions.Versions.as_view()),
+    path("protocols/<str:id>/diff", versions.Compare.as_view()),
+    path("protocols/<str:id>/simulations", simulations.Simulations.as_view()),
     # Physiotherapists
     path("patients", patients.Patients.as_view()),
     path("patients/<str:id>", patients.PatientOne.as_view()),

@@ -43,13 +43,20 @@ class NotADraft(StateConflict):
 
 
 def newest(person: User) -> dict[UUID, ProtocolVersion]:
-    """The newest version of each protocol that a person may see, without its document."""
+    """The newest version of each protocol that a person may see, without its document.
+
+    A retired one only where none is left that can be assigned.
+    """
     found: dict[UUID, ProtocolVersion] = {}
     for row in ProtocolVersion.objects.visible_to(person).defer("document"):
         known = found.get(row.protocol_id)
-        if known is None or semver(known.version) < semver(row.version):
+        if known is None or _rank(known) < _rank(row):
             found[row.protocol_id] = row
     return found
+
+
+def _rank(row: ProtocolVersion) -> tuple[bool, tuple[int, ...]]:
+    return row.status == ProtocolVersion.Status.PUBLISHED, semver(row.version)
 
 
 @transaction.atomic
@@ -60,7 +67,8 @@ def open_draft(
     document = copy.deepcopy(of.document) if of else {}
     if isinstance(of, ProtocolVersion) and of.clinic_id == clinic.pk:
         protocol_id = of.protocol_id
-        document["version"] = next_patch(of.version)
+        versions = publishing.versions_of(of.protocol_id)  # a retired one may be newer
+        document["version"] = next_patch(max(versions, key=semver))
     else:
         protocol_id = uuid4()
         document["version"] = FIRST_VERSION
@@ -100,7 +108,11 @@ def save(
 
 
 def check(*, draft: ProtocolDraft, by: User) -> list[Finding]:
-    """Everything that publishing would refuse or warn of."""
+    """Everything that publishing would refuse or warn of.
+
+    Worked cases name protocols of the library, and no draft may have the name of one, so there is
+    none to play: what a draft does to people is seen by trying it on synthetic ones.
+    """
     exercises = publishing.known_exercises(draft.clinic)
     findings = publishing.check(draft.document, exercises=exercises, metrics=metrics())
     if not any(finding.path == "/version" for finding in findings):

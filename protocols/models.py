@@ -24,7 +24,8 @@ class ProtocolQuerySet(models.QuerySet["ProtocolVersion"]):
 
 
 class ProtocolVersion(models.Model):
-    """One published version: the whole document, stored once. Nothing but its status ever changes.
+    """One published version: the whole document, stored once. All that comes later is that it is
+    retired.
 
     `protocol_id` is the same in all versions of a protocol. Library versions have no clinic.
     """
@@ -50,6 +51,11 @@ class ProtocolVersion(models.Model):
         settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+"
     )
     published_at = models.DateTimeField()
+    retired_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    retired_at = models.DateTimeField(null=True, blank=True)
+    retired_reason = models.CharField(max_length=500, blank=True)
 
     objects: ClassVar[ProtocolQuerySet] = ProtocolQuerySet.as_manager()  # type: ignore[assignment]
 
@@ -57,6 +63,11 @@ class ProtocolVersion(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["protocol_id", "version"], name="protocol_version_published_once"
+            ),
+            models.CheckConstraint(
+                name="protocol_version_retired_says_when",
+                condition=Q(status="published", retired_at=None, retired_by=None, retired_reason="")
+                | Q(status="retired", retired_at__isnull=False),
             ),
         ]
 

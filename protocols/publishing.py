@@ -15,7 +15,7 @@ from uuid import UUID, uuid5
 from django.db import transaction
 
 from backend.clinics.models import Clinic, User
-from backend.problems import FieldError, ValidationFailed
+from backend.problems import FieldError, StateConflict, ValidationFailed
 from exercises.loader import Catalogue, next_patch, semver
 from exercises.models import Exercise
 from exercises.reading import Finding, Misshapen, Text, pointer, read, typed
@@ -443,6 +443,18 @@ def publish(
         published_by=by,
         published_at=now,
     )
+
+
+@transaction.atomic
+def retire(*, version: ProtocolVersion, reason: str, by: User, now: datetime) -> ProtocolVersion:
+    """From now on nobody is given this version. The plans that are made of it go on."""
+    row = ProtocolVersion.objects.select_for_update(of=("self",)).get(pk=version.pk)
+    if row.status == ProtocolVersion.Status.RETIRED:
+        raise StateConflict("This version is retired already.")
+    row.status = ProtocolVersion.Status.RETIRED
+    row.retired_by, row.retired_at, row.retired_reason = by, now, reason
+    row.save(update_fields=["status", "retired_by", "retired_at", "retired_reason"])
+    return row
 
 
 def errors_of(findings: Iterable[Finding]) -> list[Finding]:

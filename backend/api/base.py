@@ -344,7 +344,8 @@ class OfAPatient(Protocol):
 
 
 class StaffEndpoint(Endpoint):
-    """For staff. Where it is about patients, each call leaves one audit event, whatever came of it.
+    """For staff. Where it is about patients, or `is_audited` for another reason, each call leaves
+    one audit event, whatever came of it.
 
     A write and its event are stored together or not at all. `self.about` is set by `concerns`, as
     soon as it is known; where a call ended before, its address says whom it was about.
@@ -352,6 +353,7 @@ class StaffEndpoint(Endpoint):
 
     roles = STAFF
     is_about_patients: ClassVar[bool] = False
+    is_audited: ClassVar[bool] = False
     listed: Sequence[str] = ()
     _is_noted = False
 
@@ -359,8 +361,12 @@ class StaffEndpoint(Endpoint):
         super().initial(request, *args, **kwargs)
         method = (request.method or "").lower()
         handler = getattr(self, method, None)
-        if self.is_about_patients and request.method not in READS and handler is not None:
+        if self._leaves_event and request.method not in READS and handler is not None:
             setattr(self, method, self._with_event(handler))
+
+    @property
+    def _leaves_event(self) -> bool:
+        return self.is_about_patients or self.is_audited
 
     def _with_event(self, handler: Callable[..., Response]) -> Callable[..., Response]:
         @functools.wraps(handler)
@@ -392,7 +398,7 @@ class StaffEndpoint(Endpoint):
     ) -> Response:
         answer = super().finalize_response(request, response, *args, **kwargs)
         person = getattr(self, "person", None)
-        if person is None or not (self.is_about_patients and person.works_in_clinic):
+        if person is None or not (self._leaves_event and person.works_in_clinic):
             return answer
         if not self._is_noted and self._operation(request):
             if self.about is None:

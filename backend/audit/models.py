@@ -10,7 +10,8 @@ OUTCOMES = ("ok", "denied", "refused", "failed")
 
 
 class AuditEvent(models.Model):
-    """One read or write of a patient's data by staff. Written once, never changed.
+    """One read or write of a patient's data by staff, or one of what decides over many patients:
+    a protocol published or retired. Written once, never changed.
 
     Ids only, no foreign keys: the event outlives what it speaks of.
     """

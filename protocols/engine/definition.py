@@ -175,6 +175,19 @@ def read(kind: type[Value], document: Mapping[str, object]) -> Value:
     return cast(Value, _read(kind, document, ""))
 
 
+def in_full(value: object) -> object:
+    """A document without what files write in short: one number for a range, nothing for nothing."""
+    if isinstance(value, dict):
+        return {
+            name: {"min": inner, "max": inner}
+            if name == "reps" and isinstance(inner, int)
+            else in_full(inner)
+            for name, inner in value.items()
+            if inner is not None
+        }
+    return [in_full(inner) for inner in value] if isinstance(value, list) else value
+
+
 def _numbered(phase: Phase) -> Phase:
     """Give prescriptions their order and key; an exercise listed twice gets "-2" at the end."""
     seen: dict[str, int] = {}

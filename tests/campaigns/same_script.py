@@ -449,6 +449,25 @@ class Script:
         self.ask("ana", "GET", "protocols/{copy}", expect=304, If_None_Match="{published_tag}")
         self.ask("ana", "POST", "protocols", {"copy_of": "{copy}"}, expect=201)
         self.ask("ana", "POST", "protocols", {"copy_of": "{copy}"}, expect=409)
+        self.ask("ana", "GET", "protocols/{copy}/versions", expect=200)
+        self.ask("cleo", "GET", "protocols/{copy}/diff?from=1.0.0&to=draft", expect=200, tag="diff")
+        for asked in self.few(("from=1.0.0", "from=1.0.0&to=9.9.9", "from=%00&to=draft"), 2):
+            self.ask("ana", "GET", f"protocols/{{copy}}/diff?{asked}")
+        few = {"cohort": 3, "days": 20, "trace": [2], "picture": True}
+        self.ask("ana", "POST", f"{one}/simulations", few, expect=200)
+        for more in self.few(({"version": "draft"}, {"cohort": 0}, {"trace": [4]}, {"x": 1}), 2):
+            self.ask("ana", "POST", "protocols/{copy}/simulations", {**few, **more})
+        old = {"version": "1.0.0", "reason": "Ålder"}
+        self.ask("ana", "POST", f"{one}/retire", old, expect=403, If_Match="*")
+        self.ask("dan", "POST", "protocols/{copy}/retire", old, expect=403, If_Match="*")
+        self.ask("ana", "POST", "protocols/{copy}/retire", old, expect=428)
+        self.ask("ana", "POST", "protocols/{copy}/retire", old, expect=200,
+                 If_Match="{published_tag}", tag="retired")  # fmt: skip
+        self.ask("ana", "POST", "protocols/{copy}/retire", old, expect=412,
+                 If_Match="{published_tag}")  # fmt: skip
+        self.ask("ana", "POST", "protocols/{copy}/retire", old, expect=409, If_Match="*")
+        self.ask("ana", "GET", "protocols?status=retired", expect=200)
+        self.ask("tom", "GET", "protocols/{copy}/versions", expect=404)
         for wrong in self.few(({"copy_of": UNKNOWN}, {"copy_of": "x"}, {"copy_of": None}), 3):
             self.ask("ana", "POST", "protocols", wrong)
         self.ask("tom", "GET", "protocols/{copy}", expect=404)

@@ -49,6 +49,10 @@ OPERATIONS = {
     "protocol_update": "PUT /protocols/{id}/draft",
     "protocol_check": "POST /protocols/{id}/check",
     "protocol_publish": "POST /protocols/{id}/publish",
+    "protocol_retire": "POST /protocols/{id}/retire",
+    "protocol_versions": "GET /protocols/{id}/versions",
+    "protocol_diff": "GET /protocols/{id}/diff",
+    "protocol_simulate": "POST /protocols/{id}/simulations",
     "patient_list": "GET /patients",
     "patient_create": "POST /patients",
     "patient_get": "GET /patients/{id}",
@@ -72,24 +76,24 @@ OPERATIONS = {
 # Lists of words are names of types.
 ENUMS = {
     "AssignmentEnd", "AssignmentStatus", "BodyRegion", "ChangeOp", "ClockState", "ConsentCode",
-    "DayType", "DoseSide", "DoseUnit", "EffortScale", "EntryState", "EpisodeEndReason",
-    "EvidenceTag", "ExerciseKind", "ExerciseSide", "FlagLevel", "LegSymptom", "MediaType",
-    "PainAdviceCode", "PartOfDay", "PatientStatus", "Platform", "ProblemRegion",
-    "ProtocolEffortScale", "ProtocolGate", "ProtocolStatus", "RecordType", "Role",
-    "ScheduleKind", "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason", "SlotStatus",
-    "StopSignCode", "TailoringOp", "Timeliness", "UploadStatus", "Weekday",
+    "DayType", "DecisionOutcome", "DifferenceKind", "DoseSide", "DoseUnit", "EffortScale",
+    "EntryState", "EpisodeEndReason", "EvidenceTag", "ExerciseKind", "ExerciseSide", "FlagLevel",
+    "LegSymptom", "MediaType", "PainAdviceCode", "PartOfDay", "PatientStatus", "Platform",
+    "ProblemRegion", "ProtocolEffortScale", "ProtocolGate", "ProtocolStatus", "RecordType",
+    "Role", "ScheduleKind", "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason",
+    "SlotStatus", "StopSignCode", "TailoringOp", "Timeliness", "UploadStatus", "Weekday",
 }  # fmt: skip
 
 PUBLIC = {"meta_get", "enrolment_check"}
 KEYED = {
-    "exercise_create", "protocol_create", "protocol_publish", "patient_create", "episode_create",
-    "invitation_create", "assessment_create", "assignment_create", "assignment_pause",
-    "assignment_resume", "assignment_end",
+    "exercise_create", "protocol_create", "protocol_publish", "protocol_retire", "patient_create",
+    "episode_create", "invitation_create", "assessment_create", "assignment_create",
+    "assignment_pause", "assignment_resume", "assignment_end",
 }  # fmt: skip
 MATCHED = {
     "me_update": False, "exercise_update": False, "patient_update": True, "episode_update": False,
-    "protocol_update": True, "protocol_publish": True, "assignment_pause": True,
-    "assignment_resume": True, "assignment_end": True,
+    "protocol_update": True, "protocol_publish": True, "protocol_retire": True,
+    "assignment_pause": True, "assignment_resume": True, "assignment_end": True,
 }  # fmt: skip
 
 

@@ -93,6 +93,7 @@ class There:
 
     ids: Mapping[str, str]
     fields: Mapping[str, object]
+    queries: Mapping[str, Mapping[str, str]]
 
     def put_into(self, case: Any) -> None:
         """Most requests that are right get ids and days that exist."""
@@ -107,6 +108,7 @@ class There:
         for start, id in self.ids.items():
             if case.operation.path.startswith(f"/api/v1{start}"):
                 case.path_parameters["id"] = id
+        case.query = {**(case.query or {}), **self.queries.get(case.operation.path, {})}
         case.body = self._filled(case.body)
 
     def _filled(self, value: Any) -> Any:
@@ -147,6 +149,10 @@ def there(ana, ben, bea, plan_of_ben, thigh, grade_1, harbour, now) -> There:
     free = make_episode(ben.patient, ana.user, now)
     ben.put("me/devices/0193448e-5d2a-7c11-9a4e-3b1f5d6c7e80", DEVICE)
     slot, protocol = ben.slot(), str(grade_1.protocol_id)
+    own = ana.call("POST", "protocols", {"copy_of": protocol})
+    published = str(own.json()["id"])
+    first = {"version": "1.0.0", "change_note": "First"}
+    ana.post(f"protocols/{published}/publish", first, 201, If_Match=own["ETag"])
     days = dict.fromkeys(("local_date", "from", "start_date"), ben.today.isoformat())
     moments = ("recorded_at", "sent_at", "started_at", "ended_at", "measured_at")
     return There(
@@ -158,6 +164,9 @@ def there(ana, ben, bea, plan_of_ben, thigh, grade_1, harbour, now) -> There:
             "/assignments/{id}/resume": resting["id"],
             "/exercises/": ana.post("exercises", OWN, 201)["id"],
             "/protocols/": ana.post("protocols", {"copy_of": protocol}, 201)["id"],
+            "/protocols/{id}/retire": published,
+            "/protocols/{id}/diff": published,
+            "/protocols/{id}/simulations": published,
             "/me/sessions/": ben.logs(slot, plan_of_ben)["id"],
             "/me/check-ins/": ben.checks_in()["id"],
             "/me/devices/": "0193448e-5d2a-7c11-9a4e-3b1f5d6c7e80",
@@ -173,7 +182,9 @@ def there(ana, ben, bea, plan_of_ben, thigh, grade_1, harbour, now) -> There:
             "physiotherapist_id": str(ana.user.pk),
             "easier": "sg-nordic", "harder": "sg-nordic",
             "code": "grade_recorded", "unit": "0/1",
+            "version": "1.0.0", "cohort": 3, "trace": [1],
         },
+        queries={"/api/v1/protocols/{id}/diff": {"from": "1.0.0", "to": "1.0.0"}},
     )  # fmt: skip
 
 

@@ -92,6 +92,10 @@ WHO = {
     "protocol_update": "T",
     "protocol_check": "T",
     "protocol_publish": "T",
+    "protocol_retire": "T",
+    "protocol_versions": "TA",
+    "protocol_diff": "TA",
+    "protocol_simulate": "T",
     "patient_list": "TA",
     "patient_create": "TA",
     "patient_get": "TA",
@@ -349,6 +353,7 @@ READ_AT = {
     "assignment": "assignments/{assignment}",
     "paused": "assignments/{paused}",
     "draft": "protocols/{draft}?version=draft",
+    "published": "protocols/{published}",
 }
 
 
@@ -563,6 +568,10 @@ RECIPES = {
     "protocol_update": Recipe("draft", _draft, tag="draft"),
     "protocol_check": Recipe("draft", _said()),
     "protocol_publish": Recipe("draft", _said(version="1.0.0", change_note="First"), tag="draft"),
+    "protocol_retire": Recipe("published", _said(version="1.0.0", reason="Old"), tag="published"),
+    "protocol_versions": Recipe("published"),
+    "protocol_diff": Recipe("published", query=lambda _, __: "from=1.0.0&to=1.0.0"),
+    "protocol_simulate": Recipe("published", _said(cohort=2, days=5, trace=[1])),
     "patient_list": Recipe(),
     "patient_create": Recipe(body=_person),
     "patient_get": OF_PATIENT,
@@ -707,7 +716,7 @@ def marks_in(world: World, seen: set[str], answer: Answer, said: str = "") -> li
 
 def _audit(world: World, case: Case, events: int) -> list[str]:
     """Staff leave one event for each call about a patient, whatever comes of it."""
-    about = RECIPES[case.operation.id].names in ABOUT_PATIENTS or case.operation.id in LISTING
+    about = RECIPES[case.operation.id].names in ABOUT_PATIENTS or case.operation.id in AUDITED
     of_staff = set(ROLES[case.role] or "") & {"T", "A"}
     wanted = int(bool(about and of_staff))
     if events == wanted:
@@ -716,7 +725,7 @@ def _audit(world: World, case: Case, events: int) -> list[str]:
 
 
 ABOUT_PATIENTS = ("patient", "invitee", "episode", "assignment", "paused")
-LISTING = ("patient_list", "patient_create")
+AUDITED = ("patient_list", "patient_create", "protocol_publish", "protocol_retire")
 
 
 def beside(world: World, case: Case, before: Rows, after: Rows) -> list[str]:

@@ -197,9 +197,11 @@ def test_what_cannot_be_assigned(
             assert errors(ana.post(way, usual | wrong, 422)) == expected, wrong
         refused = ana.post(way, usual | {"episode_id": str(ended.pk)}, 409)
         assert refused["code"] == "state-conflict"
-        ProtocolVersion.objects.filter(pk=protocol.pk).update(status="retired")
+        ProtocolVersion.objects.filter(pk=protocol.pk).update(
+            status="retired", retired_at=timezone.now()
+        )
         assert errors(ana.post(way, usual, 422)) == [("#/protocol_id", "unknown-reference")]
-        ProtocolVersion.objects.filter(pk=protocol.pk).update(status="published")
+        ProtocolVersion.objects.filter(pk=protocol.pk).update(status="published", retired_at=None)
     assert not Assignment.objects.exists()
 
 
@@ -208,7 +210,9 @@ def test_a_retired_protocol_keeps_serving_the_plans_it_has(
 ) -> None:
     assign(ana, thigh, "hs-grade-1")
     before = ben.plan()
-    ProtocolVersion.objects.filter(slug="hs-grade-1").update(status="retired")
+    ProtocolVersion.objects.filter(slug="hs-grade-1").update(
+        status="retired", retired_at=timezone.now()
+    )
 
     assert ben.plan() == before
 
@@ -658,9 +662,11 @@ def test_what_changed_since_the_wish_is_seen_under_the_lock(
         with pytest.raises(kind):
             prescribing.assign(patient=ben.patient, wish=asked, by=ana.user, now=now)
 
-    ProtocolVersion.objects.filter(pk=protocol.pk).update(status="retired")
+    ProtocolVersion.objects.filter(pk=protocol.pk).update(
+        status="retired", retired_at=timezone.now()
+    )
     refused(ValidationFailed)
-    ProtocolVersion.objects.filter(pk=protocol.pk).update(status="published")
+    ProtocolVersion.objects.filter(pk=protocol.pk).update(status="published", retired_at=None)
     Episode.objects.filter(pk=thigh.pk).update(ended_on=TODAY, end_reason="completed")
     refused(StateConflict)
 

@@ -20,11 +20,12 @@ from tests.service.matrix import an_exercise, everything, in_full, operations
 # api: every single resource and the plan carry a tag; so do the lists marked E.
 TAGGED = {
     "me_get", "plan_get", "session_get", "check_in_get", "exercise_list", "exercise_get",
-    "patient_get", "protocol_list", "protocol_get", "assignment_get",
+    "patient_get", "protocol_list", "protocol_get", "protocol_versions", "protocol_diff",
+    "assignment_get",
 }  # fmt: skip
 REQUIRED = {
-    "patient_update", "protocol_update", "protocol_publish", "assignment_pause",
-    "assignment_resume", "assignment_end",
+    "patient_update", "protocol_update", "protocol_publish", "protocol_retire",
+    "assignment_pause", "assignment_resume", "assignment_end",
 }  # fmt: skip
 OPTIONAL = {"me_update", "episode_update", "exercise_update"}
 
@@ -58,6 +59,10 @@ def office(ana: Staff, ben: OwnPhone, plan_of_ben: Any, grade_1: ProtocolVersion
     session = ben.logs(ben.slot(), plan_of_ben, note="Ångström ✓")
     check_in = ben.checks_in(stiffness=3)
     exercise = ana.post("exercises", an_exercise("st-ours", "Ours"))
+    own = ana.call("POST", "protocols", {"copy_of": str(grade_1.protocol_id)})
+    ours = f"protocols/{own.json()['id']}"
+    first = {"version": "1.0.0", "change_note": "First"}
+    ana.post(f"{ours}/publish", first, 201, If_Match=own["ETag"])
     draft = ana.post("protocols", {"copy_of": str(grade_1.protocol_id)})
     plan, patient = f"assignments/{plan_of_ben['id']}", f"patients/{ben.patient.pk}"
     library = f"protocols/{grade_1.protocol_id}"
@@ -72,6 +77,8 @@ def office(ana: Staff, ben: OwnPhone, plan_of_ben: Any, grade_1: ProtocolVersion
         "protocol_list": "protocols", "protocol_get": library,
         "protocol_update": f"protocols/{draft['id']}/draft",
         "protocol_publish": f"protocols/{draft['id']}/publish",
+        "protocol_retire": f"{ours}/retire", "protocol_versions": f"{ours}/versions",
+        "protocol_diff": f"{ours}/diff?from=1.0.0&to=1.0.0",
         "assignment_get": plan, "assignment_pause": f"{plan}/pause",
         "assignment_resume": f"{plan}/resume", "assignment_end": f"{plan}/end",
     })  # fmt: skip
@@ -184,6 +191,7 @@ def bodies(office: Office, grade_1: ProtocolVersion) -> dict[str, Any]:
         "exercise_update": {"title": "Ours now"},
         "protocol_update": in_full(grade_1.document) | {"slug": "of-ours", "title": "Ours"},
         "protocol_publish": {"version": "1.0.0", "change_note": "First"},
+        "protocol_retire": {"version": "1.0.0", "reason": "Old"},
         "assignment_pause": step,
         "assignment_resume": step,
         "assignment_end": step,
@@ -198,6 +206,7 @@ def current(office: Office, operation: str) -> Any:
     read = {
         "protocol_update": path.replace("/draft", "?version=draft"),
         "protocol_publish": path.replace("/publish", "?version=draft"),
+        "protocol_retire": path.replace("/retire", "?version=1.0.0"),
     }
     if operation.startswith("assignment_"):
         read[operation] = office.paths["assignment_get"]

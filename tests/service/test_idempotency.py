@@ -43,7 +43,7 @@ NINE = datetime(2026, 3, 10, 9, tzinfo=UTC)
 KEYED = {
     "assessment_create", "assignment_create", "assignment_end", "assignment_pause",
     "assignment_resume", "episode_create", "exercise_create", "invitation_create",
-    "patient_create", "protocol_create", "protocol_publish",
+    "patient_create", "protocol_create", "protocol_publish", "protocol_retire",
 }  # fmt: skip
 
 

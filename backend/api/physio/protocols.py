@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.validators import RegexValidator
+from django.db.models import QuerySet
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -29,6 +30,7 @@ from backend.api.schemas import page_of
 from backend.problems import Forbidden, MalformedRequest, NotFound, StateConflict, ValidationFailed
 from protocols import drafting, publishing
 from protocols.drafting import NotADraft
+from protocols.engine.definition import in_full
 from protocols.models import ProtocolDraft, ProtocolVersion
 from protocols.shape import ProtocolShape
 
@@ -65,6 +67,9 @@ class ProtocolSummaryOut(serializers.Serializer[Any]):
     change_note = serializers.CharField(required=False)
     published_by = serializers.UUIDField(required=False)
     published_at = serializers.DateTimeField(required=False)
+    retired_by = serializers.UUIDField(required=False)
+    retired_at = serializers.DateTimeField(required=False)
+    retired_reason = serializers.CharField(required=False)
     updated_at = serializers.DateTimeField(required=False)
 
 
@@ -115,11 +120,15 @@ def summary(row: ProtocolVersion | ProtocolDraft) -> dict[str, object]:
         shown["clinic_id"] = str(row.clinic_id)
     if row.published_by_id:
         shown["published_by"] = str(row.published_by_id)
+    if row.retired_at:
+        shown |= {"retired_at": moment(row.retired_at), "retired_reason": row.retired_reason}
+    if row.retired_by_id:
+        shown["retired_by"] = str(row.retired_by_id)
     return shown
 
 
 def protocol_shown(row: ProtocolVersion | ProtocolDraft) -> dict[str, object]:
-    document = _in_full(row.document)
+    document = in_full(row.document)
     assert isinstance(document, dict)
     shown = document | summary(row) | {"stop_signs": stop_signs()}
     limits = document.get("limits", {})
@@ -136,25 +145,13 @@ def _citation(source: Mapping[str, str]) -> dict[str, str]:
     return shown | ({"url": where} if where.startswith("http") else {})
 
 
-def _in_full(value: object) -> object:
-    """What files write in short: one number for a range; nothing for nothing."""
-    if isinstance(value, dict):
-        return {
-            name: {"min": inner, "max": inner}
-            if name == "reps" and isinstance(inner, int)
-            else _in_full(inner)
-            for name, inner in value.items()
-            if inner is not None
-        }
-    return [_in_full(inner) for inner in value] if isinstance(value, list) else value
-
-
 class Protocols(StaffEndpoint):
     @operation(
         "protocol_list", gives={200: page_of(ProtocolSummaryOut), 304: None},
         params=[
             query("condition", "Only for this condition.", {"type": "string", "maxLength": 64}),
-            query("status", "`draft` lists drafts; without it, what is published.", enum=STATUSES),
+            query("status", "`draft` lists drafts, `retired` what has no published version left; "
+                  "without it, what is published.", enum=STATUSES),
             query("q", "A part of the title, the slug or the condition.",
                   {"type": "string", "maxLength": 120}),
             *PAGE,
@@ -162,7 +159,7 @@ class Protocols(StaffEndpoint):
         refuses=[CursorInvalid], tag="protocols",
     )  # fmt: skip
     def get(self, request: Request) -> Response:
-        """The newest version of each protocol, by title; drafts as they were last saved."""
+        """The newest published version of each protocol, by title; drafts as they were saved."""
         asked = filters_of(request, ProtocolFilters)
         if asked.get("status") == DRAFT:
             drafts = ProtocolDraft.objects.visible_to(self.person)
@@ -212,6 +209,28 @@ class Protocols(StaffEndpoint):
 class OneProtocol(StaffEndpoint):
     """A protocol the person may see; a draft of it where it is to be changed."""
 
+    def visible(self, id: str) -> QuerySet[ProtocolVersion]:
+        """Its published and retired versions. 404 where there is not even a draft."""
+        protocol_id = path_id(id)
+        rows = ProtocolVersion.objects.visible_to(self.person).filter(protocol_id=protocol_id)
+        drafts = ProtocolDraft.objects.visible_to(self.person).filter(protocol_id=protocol_id)
+        if not rows.exists() and not drafts.exists():
+            raise NotFound
+        return rows
+
+    def one(self, id: str, version: str | None) -> ProtocolVersion | ProtocolDraft | None:
+        """This version, or `draft`. None asks for the newest, or the draft where there is none."""
+        protocol_id = path_id(id)
+        versions = ProtocolVersion.objects.visible_to(self.person).filter(protocol_id=protocol_id)
+        if version is None:
+            newest = drafting.newest(self.person).get(protocol_id)
+            if newest is not None:
+                return versions.get(pk=newest.pk)
+        elif version != DRAFT:
+            return next((row for row in versions if row.version == version), None)
+        drafts = ProtocolDraft.objects.visible_to(self.person).select_related("clinic")
+        return drafts.filter(protocol_id=protocol_id).first()
+
     def draft(self, id: str) -> ProtocolDraft:
         self.demand(Role.PHYSIOTHERAPIST)
         protocol_id = path_id(id)
@@ -232,17 +251,7 @@ class ProtocolOne(OneProtocol):
         tag="protocols",
     )  # fmt: skip
     def get(self, request: Request, id: str) -> Response:
-        protocol_id, version = path_id(id), request.query_params.get("version")
-        versions = ProtocolVersion.objects.visible_to(self.person).filter(protocol_id=protocol_id)
-        found: ProtocolVersion | ProtocolDraft | None = None
-        if version is None:
-            newest = drafting.newest(self.person).get(protocol_id)
-            found = versions.get(pk=newest.pk) if newest else None
-        elif version != DRAFT:
-            found = next((row for row in versions if row.version == version), None)
-        if found is None and version in (None, DRAFT):
-            drafts = ProtocolDraft.objects.visible_to(self.person)
-            found = drafts.filter(protocol_id=protocol_id).first()
+        found = self.one(id, request.query_params.get("version"))
         if found is None:
             raise NotFound
         return tagged(request, protocol_shown(found))
@@ -287,6 +296,7 @@ class Check(OneProtocol):
 
 class Publish(OneProtocol):
     roles = frozenset({Role.PHYSIOTHERAPIST})
+    is_audited = True  # it decides what patients can be told to do
 
     @operation(
         "protocol_publish", takes=PublishIn, gives={201: ProtocolOut}, key=True, match="must",
@@ -299,16 +309,15 @@ class Publish(OneProtocol):
         draft = self.draft(id)
         said = PublishIn.checked(request.data)
         match(request, etag_of(as_json(protocol_shown(draft))), required=True)
-        return answer(
-            drafting.publish(
-                draft=draft,
-                version=said["version"],
-                change_note=said["change_note"],
-                by=self.person,
-                now=self.now,
-            ),
-            201,
+        published = drafting.publish(
+            draft=draft,
+            version=said["version"],
+            change_note=said["change_note"],
+            by=self.person,
+            now=self.now,
         )
+        self.object_id = published.pk
+        return answer(published, 201)
 
 
 def answer(row: ProtocolVersion | ProtocolDraft, status: int = 200) -> Response:
@@ -319,7 +328,8 @@ def answer(row: ProtocolVersion | ProtocolDraft, status: int = 200) -> Response:
 def _fits(shown: Mapping[str, object], asked: Mapping[str, Any]) -> bool:
     """In Python, because databases disagree about letters. There are few protocols."""
     told = " ".join(str(shown.get(name, "")) for name in ("title", "slug", "condition")).casefold()
-    wanted = asked.get("status", shown["status"]), asked.get("condition", shown.get("condition"))
+    status = asked.get("status", "published")
+    wanted = status, asked.get("condition", shown.get("condition"))
     return wanted == (shown["status"], shown.get("condition")) and (
         asked.get("q", "").casefold() in told
     )
