@@ -10,9 +10,11 @@ from uuid import UUID, uuid4
 
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
+from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
+from backend.care import deciding
 from backend.clinics.models import Clinic, Episode, Patient, User
 from protocols.models import ProtocolVersion
 
@@ -227,3 +229,12 @@ def make_episode(patient: Patient, by: User, now: datetime, **more: Any) -> Epis
             "created_at": now, "updated_at": now,
         } | more
     )  # fmt: skip
+
+
+def judged_again() -> None:
+    """Bring everything that is derived into step, after a test wrote rows by itself."""
+    for patient in Patient.objects.select_related("clinic"):
+        with transaction.atomic():
+            found = deciding.recompute_all(patient=patient, now=timezone.now())
+            found.plan = True
+            deciding.tell(patient, found, (), now=timezone.now())

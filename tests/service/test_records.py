@@ -13,10 +13,17 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from backend.care.models import Assignment, AssignmentVersion, Flag
+from backend.care.models import Assignment, AssignmentVersion, Event, Flag
 from exercises.models import Exercise
 from protocols.models import ProtocolVersion
-from tests.service.cast import OwnPhone, Staff, entry_of, make_clinic, make_episode
+from tests.service.cast import (
+    OwnPhone,
+    Staff,
+    entry_of,
+    judged_again,
+    make_clinic,
+    make_episode,
+)
 from tests.service.uploading import (
     PATHS,
     WAYS,
@@ -475,7 +482,7 @@ def test_uploads_for_an_ended_assignment_are_taken_for_days_inside_it(
 def test_a_slot_fits_its_day_and_the_days_beside(
     ben: OwnPhone, plan_of_ben: Any, done: dict[str, Any], way: Way, subtests: pytest.Subtests
 ) -> None:
-    Assignment.objects.update(start_date=ben.today - timedelta(days=5))
+    _since(ben.today - timedelta(days=5))
     for days in (-2, -1, 0, 1, 2):
         with subtests.test(days=days):
             slot = ben.slot(ben.today + timedelta(days=days))
@@ -503,7 +510,7 @@ VERSIONS: dict[str, tuple[int, int, int]] = {
 def test_judged_by_the_version_the_phone_had(
     way: Way, ben: OwnPhone, plan_of_ben: Any, done: dict[str, Any], subtests: pytest.Subtests
 ) -> None:
-    first = _since(ben.today - timedelta(days=40))
+    first = _since(ben.today - timedelta(days=1), versions_since=ben.today - timedelta(days=40))
     doubled = [{**row, "dose": {**row["dose"], "sets": row["dose"]["sets"] * 2}, "stages": []}
                for row in first.prescriptions]  # fmt: skip
     second = AssignmentVersion.objects.create(
@@ -518,10 +525,11 @@ def test_judged_by_the_version_the_phone_had(
             assert sent.body["derived"]["dose_ratio"] == {1: 1, 2: 0.5}[judged_by]
 
 
-def _since(start: date) -> AssignmentVersion:
+def _since(start: date, versions_since: date | None = None) -> AssignmentVersion:
     """Ben's plan as if it had been given then."""
     Assignment.objects.update(start_date=start)
-    AssignmentVersion.objects.update(effective_date=start)
+    AssignmentVersion.objects.update(effective_date=versions_since or start)
+    judged_again()
     return AssignmentVersion.objects.get()
 
 
@@ -566,11 +574,12 @@ def test_a_session_raises_flags_at_once(
                 said |= more
             body = way(ben, "session", uuid4(), 1, said).body
             assert open_flags() == raised
-            assert [(e["kind"], e["code"], e["advice"], e["flag_id"]) for e in body["effects"]] == [
-                ("flag", flag.code, advice, str(flag.pk)) for flag in Flag.objects.all()
+            told = [e for e in body["effects"] if e["kind"] == "flag"]
+            assert [(e["code"], e["advice"], e["flag_id"]) for e in told] == [
+                (flag.code, advice, str(flag.pk)) for flag in Flag.objects.all()
             ]
             assert body["derived"].get("flags", []) == list(raised)
-        Flag.objects.all().delete()
+        _forget_flags()
 
 
 def test_a_check_in_raises_flags_at_once(
@@ -587,7 +596,13 @@ def test_a_check_in_raises_flags_at_once(
         with subtests.test(**more):
             way(ben, "check_in", uuid4(), 1, checked(ben, **more))
             assert open_flags() == raised
-        Flag.objects.all().delete()
+        _forget_flags()
+
+
+def _forget_flags() -> None:
+    Flag.objects.all().delete()
+    Event.objects.all().delete()
+    judged_again()
 
 
 def test_pain_outside_the_plan_is_held_against_the_plan_that_runs(
@@ -623,11 +638,14 @@ def test_a_record_counts_once_however_often_it_comes(
 
 
 def test_a_note_does_not_reopen_what_a_person_has_closed(
-    ben: OwnPhone, done: dict[str, Any], way: Way
+    ana: Staff, ben: OwnPhone, done: dict[str, Any], way: Way
 ) -> None:
     id = uuid4()
     way(ben, "session", id, 1, {**done, "pop_felt": True})
-    Flag.objects.update(status=Flag.Status.RESOLVED)
+    Flag.objects.update(
+        status=Flag.Status.RESOLVED, action="contacted", resolved_by=ana.user,
+        resolved_at=timezone.now(),
+    )  # fmt: skip
     way(ben, "session", id, 2, {**done, "pop_felt": True, "note": "typo"})
     assert Flag.objects.count() == 1
     way(ben, "session", uuid4(), 1, {**done, "pop_felt": True})

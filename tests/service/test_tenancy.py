@@ -198,19 +198,16 @@ def test_the_triggers_are_there_after_all_migrations() -> None:
     expected = {guard[0] for one in REFERENCES.values() for guard in one.guards}
 
     assert installed() == expected
-    assert len(expected) == 17
+    assert len(expected) == 23
 
 
 @pytest.mark.django_db(transaction=True)
 def test_they_can_be_made_again() -> None:
     before = installed()
-    for _ in range(2):
+    for change in (tenancy.take_down, tenancy.take_down, tenancy.put_up, tenancy.put_up):
         with connection.schema_editor() as editor:
-            tenancy.lift(editor, tuple(REFERENCES.values()))
-        assert not installed()
-    for install in (tenancy.install_clinics, tenancy.install_care) * 2:
-        with connection.schema_editor() as editor:
-            install(apps, editor)
+            change(apps, editor)
+        assert installed() in (before, set())
 
     assert installed() == before
 
@@ -220,7 +217,8 @@ def test_every_reference_between_tenants_is_guarded() -> None:
     """A foreign key that leads from one owned table to another is guarded, leads to the owner
     itself, or only says who acted."""
     acted = {"recorded_by", "assigned_by", "ended_by", "made_by", "paused_by", "resumed_by",
-             "created_by", "published_by", "retired_by", "updated_by"}  # fmt: skip
+             "created_by", "published_by", "retired_by", "updated_by", "by", "proposed_by",
+             "decided_by", "acknowledged_by", "resolved_by"}  # fmt: skip
     guarded = {(one.table, one.column) for one in REFERENCES.values()}
     loose = []
     for label in ("clinics", "care", "protocols", "exercises"):

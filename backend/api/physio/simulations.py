@@ -19,7 +19,7 @@ from protocols import drafting, playing, publishing
 from protocols.engine import definition
 from protocols.engine.case import Judged, Outcome
 from protocols.engine.day import Reported
-from protocols.knowledge import metrics, safety
+from protocols.knowledge import metrics, numbers, safety
 from protocols.models import ProtocolDraft, ProtocolVersion
 from protocols.share_plot import share_plot
 from protocols.simulation import Summary, Trace, day_of, place_of, quartiles, traces
@@ -155,7 +155,7 @@ def _people(protocol: definition.Protocol, said: dict[str, Any]) -> Iterator[Tra
     flags = safety().red_flags.values()
     return traces(
         protocol,
-        numbers=playing.numbers_of_rules(),
+        numbers=numbers(),
         metrics=metrics(),
         flags=[Reported(flag.code, flag.level) for flag in flags if flag.asked],
         cohort=said["cohort"],
