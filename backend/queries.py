@@ -6,17 +6,19 @@ it (docs/performance.md). Here it is written at the first call; a call brings th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Expression, Field, QuerySet
+from django.db.models import AutoField, Expression, Field, Model, QuerySet
+from django.db.models.constants import OnConflict
 from django.db.models.query import ModelIterable, get_related_populators
 from django.db.models.sql.compiler import SQLCompiler
 
 Row = TypeVar("Row")
+Stored = TypeVar("Stored", bound=Model)
 
 
 class Given(Expression):
@@ -101,3 +103,69 @@ class Written(Generic[Row]):
             return found
 
         return made
+
+
+class Insert(Generic[Stored]):
+    """Rows of a model that are new, in one statement. What the database counts itself is not read
+    back, and no signal is sent.
+
+    Where a row with the same `unique` fields is there already, `update` says what it takes over.
+    """
+
+    def __init__(
+        self, model: type[Stored], *, unique: Sequence[str] = (), update: Sequence[str] = ()
+    ) -> None:
+        self._model = model
+        self._unique, self._update = unique, update
+
+    def __call__(self, *rows: Stored) -> None:
+        fields, before, places, after = self._written
+        _run(before + ",".join([places] * len(rows)) + after, fields, rows)
+        for row in rows:
+            row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
+
+    @cached_property
+    def _written(self) -> tuple[list[Field[Any, Any]], str, str, str]:
+        meta: Any = self._model._meta
+        ops = connections[DEFAULT_DB_ALIAS].ops
+        fields = [one for one in meta.concrete_fields if not isinstance(one, AutoField)]
+        names = ", ".join(ops.quote_name(one.column) for one in fields)
+        before = f"INSERT INTO {ops.quote_name(meta.db_table)} ({names}) VALUES "  # noqa: S608
+        unique, update = (
+            [meta.get_field(name).column for name in which]
+            for which in (self._unique, self._update)
+        )
+        on_conflict = OnConflict.UPDATE if unique else None
+        after = ops.on_conflict_suffix_sql(fields, on_conflict, update, unique)
+        return fields, before, f"({', '.join(['%s'] * len(fields))})", f" {after}"
+
+
+class Update(Generic[Stored]):
+    """These fields of a row that is there, as the model has them now. No signal is sent."""
+
+    def __init__(self, model: type[Stored], *names: str) -> None:
+        self._model, self._names = model, names
+
+    def __call__(self, row: Stored) -> None:
+        fields, sql = self._written
+        _run(sql, fields, [row])
+
+    @cached_property
+    def _written(self) -> tuple[list[Field[Any, Any]], str]:
+        meta: Any = self._model._meta
+        quoted = connections[DEFAULT_DB_ALIAS].ops.quote_name
+        fields = [meta.get_field(name) for name in self._names]
+        places = ", ".join(f"{quoted(one.column)} = %s" for one in fields)
+        table, key = quoted(meta.db_table), quoted(meta.pk.column)
+        return [*fields, meta.pk], f"UPDATE {table} SET {places} WHERE {key} = %s"  # noqa: S608
+
+
+def _run(sql: str, fields: Sequence[Field[Any, Any]], rows: Sequence[Model]) -> None:
+    connection = connections[DEFAULT_DB_ALIAS]
+    bound = [
+        one.get_db_prep_save(getattr(row, one.attname), connection)
+        for row in rows
+        for one in fields
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, bound)
