@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -51,6 +51,7 @@ HEARD_EVERY = timedelta(minutes=15)
 # How far the dates of a rating and of its session can lie apart: a session begins within a day of
 # its date, a rating comes 30 h later at most, and two zones differ by 26 h at most.
 RATING_REACH = timedelta(days=4)
+PUSH_REACH = timedelta(days=28)
 
 Kind = Revision.Kind
 Content = dict[str, Any]
@@ -169,8 +170,8 @@ class Receipt:
 class Batch:
     """What several reports of one patient share, so that it is read once.
 
-    Plans hold as long as the patient's `plan_version`, heads as long as `change_seq`; what is
-    stored is decided under the lock, where both are compared.
+    Plans hold as long as the patient's `plan_version`, heads and what is near as long as
+    `change_seq`; what is stored is decided under the lock, where both are compared.
     """
 
     wanted: set[tuple[Kind, UUID]] = field(default_factory=set)
@@ -179,6 +180,8 @@ class Batch:
     courses: dict[UUID, Course] = field(default_factory=dict)
     running: list[Assignment] | None = None
     heads: dict[tuple[Kind, UUID], Session | CheckIn] = field(default_factory=dict)
+    near: dict[tuple[Kind, UUID], Near] = field(default_factory=dict)
+    near_days: tuple[date, date] = (date.max, date.min)
 
     def forget(self) -> None:
         self.plan_version = self.change_seq = -1
@@ -224,6 +227,7 @@ def _store(*, patient: Patient, report: Report, upload: Upload, batch: Batch) ->
     else:
         row.save(force_update=True)
     batch.heads[report.key] = row
+    _keep_near(batch, report, row)
     effects = _raise_flags(patient, report, severe, upload.received_at)
     rated = _rate_again(patient, {*dates, row.local_date}, batch)
     _tell(patient, [row, *rated], upload, batch)
@@ -253,6 +257,7 @@ def _read_heads(patient: Patient, report: Report, batch: Batch) -> None:
     batch.wanted.add(report.key)
     batch.change_seq = patient.change_seq
     batch.heads.clear()
+    batch.near_days = (date.max, date.min)
     for kind, heads in HEADS.items():
         ids = [phone_id for of, phone_id in batch.wanted if of == kind]
         if ids:
@@ -625,8 +630,7 @@ def _rate_again(patient: Patient, dates: Iterable[date | None], batch: Batch) ->
     """Bring `rates_session_day` of the check-ins around these dates into step (rule T3)."""
     changed = []
     for day in filter(None, dates):
-        first, last = day - 3 * RATING_REACH, day + 2 * RATING_REACH
-        rows = [Near(*row) for row in NEAR(patient=patient.pk, first=first, last=last)]
+        rows = _near_to(patient, day, batch)
         check_ins = [row for row in rows if row.kind == Kind.CHECK_IN]
         rated = rated_days(_begun(rows), check_ins)
         for row in check_ins:
@@ -634,17 +638,45 @@ def _rate_again(patient: Patient, dates: Iterable[date | None], batch: Batch) ->
                 continue  # only here to compete for the session days
             rates = rated[row.phone_id].isoformat() if row.phone_id in rated else None
             if rates != row.rates:
-                changed.append(_rate(patient, row.phone_id, rates, batch))
+                changed.append(_rate(patient, row, rates, batch))
     return changed
 
 
-def _rate(patient: Patient, phone_id: UUID, rates: str | None, batch: Batch) -> CheckIn:
+def _near_to(patient: Patient, day: date, batch: Batch) -> list[Near]:
+    """What a rating of this day is decided by. A push reads further, as it goes from day to day."""
+    first, last = day - 3 * RATING_REACH, day + 2 * RATING_REACH
+    if not (batch.near_days[0] <= first and last <= batch.near_days[1]):
+        further = PUSH_REACH if len(batch.wanted) > 1 else timedelta()
+        batch.near_days = first - further, last + further
+        rows = NEAR(patient=patient.pk, first=batch.near_days[0], last=batch.near_days[1])
+        batch.near = {(row.kind, row.phone_id): row for row in (Near(*one) for one in rows)}
+    return [row for row in batch.near.values() if first <= row.on <= last]
+
+
+def _keep_near(batch: Batch, report: Report, row: Session | CheckIn) -> None:
+    """As `NEAR` would find it from now on."""
+    batch.near.pop(report.key, None)
+    content = report.content
+    if content is None or row.local_date is None:
+        return
+    rates = isinstance(row, CheckIn) and row.pain_now is not None
+    began = isinstance(row, Session) and row.outcome != Session.Outcome.SKIPPED
+    if rates or began:
+        batch.near[report.key] = Near(
+            *(report.kind, report.phone_id, row.local_date, content["timezone"]),
+            *(content.get("started_at"), content["recorded_at"], None),
+        )
+
+
+def _rate(patient: Patient, near: Near, rates: str | None, batch: Batch) -> CheckIn:
+    key = Kind.CHECK_IN, near.phone_id
     row: CheckIn
-    [row] = HEADS[Kind.CHECK_IN](patient=patient.pk, ids=[phone_id])
+    [row] = HEADS[Kind.CHECK_IN](patient=patient.pk, ids=[near.phone_id])
     derived = {k: v for k, v in (row.derived or {}).items() if k != "rates_session_day"}
     row.derived = derived | ({"rates_session_day": rates} if rates else {})
     row.save(update_fields=["derived"])
-    if held := batch.heads.get((Kind.CHECK_IN, phone_id)):
+    batch.near[key] = replace(near, rates=rates)
+    if held := batch.heads.get(key):
         held.derived = row.derived
     return row
 
