@@ -12,7 +12,16 @@ from typing import Any, Generic, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import AutoField, Expression, Field, Model, QuerySet
+from django.db.models import (
+    AutoField,
+    CharField,
+    Expression,
+    Field,
+    Func,
+    Model,
+    QuerySet,
+    TextField,
+)
 from django.db.models.constants import OnConflict
 from django.db.models.query import ModelIterable, get_related_populators
 from django.db.models.sql.compiler import SQLCompiler
@@ -27,6 +36,7 @@ class Given(Expression):
     def __init__(self, name: str, output_field: Field[Any, Any]) -> None:
         super().__init__(output_field)
         self.name = name
+        self.is_text = isinstance(output_field, CharField | TextField)  # which is given as it is
 
     def as_sql(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper
@@ -34,6 +44,8 @@ class Given(Expression):
         return "%s", (self,)
 
     def bound(self, value: Any, connection: BaseDatabaseWrapper) -> Any:
+        if self.is_text:
+            return value
         return self.output_field.get_db_prep_value(value, connection)
 
 
@@ -50,6 +62,38 @@ class AnyGiven(Given):
         return f"<{self.name}>"
 
 
+class IdText(Func):
+    """An id as answers show it, without making an object of it first."""
+
+    output_field = TextField()
+    template = "CAST(%(expressions)s AS text)"
+
+    def as_sqlite(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **more: Any
+    ) -> tuple[str, tuple[Any, ...]]:
+        places = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
+        parts = (f"substr(%(expressions)s, {first}, {count})" for first, count in places)
+        sql, params = self.as_sql(compiler, connection, template=" || '-' || ".join(parts), **more)
+        return sql, tuple(params)
+
+
+class MomentText(Func):
+    """An instant as answers show it: UTC, `Z`, and a fraction only where there is one."""
+
+    output_field = TextField()
+    template = (
+        "regexp_replace(to_char(%(expressions)s AT TIME ZONE 'UTC', "
+        """'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '[.]000000Z', 'Z')"""
+    )
+
+    def as_sqlite(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **more: Any
+    ) -> tuple[str, tuple[Any, ...]]:
+        shown = "replace(%(expressions)s, ' ', 'T') || 'Z'"
+        sql, params = self.as_sql(compiler, connection, template=shown, **more)
+        return sql, tuple(params)
+
+
 class Written(Generic[Row]):
     """A query of models, with `select_related`, or of `values_list`; a call gives its rows."""
 
@@ -62,7 +106,9 @@ class Written(Generic[Row]):
         bound = []
         for one in params:
             if isinstance(one, AnyGiven):
-                values = [one.bound(value, connection) for value in given[one.name]]
+                values = given[one.name]
+                if not one.is_text:
+                    values = [one.bound(value, connection) for value in values]
                 sql = sql.replace(one.place, ",".join(["%s"] * len(values)))
                 bound += values
             else:
@@ -72,7 +118,9 @@ class Written(Generic[Row]):
         with connection.cursor() as cursor:
             cursor.execute(sql, bound)
             rows = cursor.fetchall()
-        return [self._made(row) for row in compiler.apply_converters(rows, self._converters)]
+        if self._converters:
+            rows = compiler.apply_converters(rows, self._converters)
+        return list(map(self._made, rows))
 
     @cached_property
     def _compiled(self) -> tuple[SQLCompiler, str, tuple[Any, ...]]:

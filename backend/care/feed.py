@@ -16,7 +16,7 @@ from django.db.models import BigIntegerField, UUIDField
 from backend.care.models import Change
 from backend.clinics.models import Patient
 from backend.problems import Problem
-from backend.queries import Given, Insert, Update, Written
+from backend.queries import Given, IdText, Insert, Update, Written
 
 TOMBSTONES_KEPT = timedelta(days=180)
 
@@ -136,7 +136,7 @@ class Entry(NamedTuple):
 
     seq: int
     type: str
-    object_id: UUID
+    object_id: str
     version: int
     deleted: bool
 
@@ -150,7 +150,7 @@ ENTRIES = Written(
             seq__lte=Given("until", BigIntegerField()),
         )
         .order_by("seq")
-        .values_list(*Entry._fields)[: LONGEST_PAGE + 1]
+        .values_list("seq", "type", IdText("object_id"), "version", "deleted")[: LONGEST_PAGE + 1]
     )
 )
 
