@@ -18,6 +18,7 @@ from django.db.models import (
     Expression,
     Field,
     Func,
+    JSONField,
     Model,
     QuerySet,
     TextField,
@@ -95,10 +96,18 @@ class MomentText(Func):
 
 
 class Written(Generic[Row]):
-    """A query of models, with `select_related`, or of `values_list`; a call gives its rows."""
+    """A query of models, with `select_related`, or of `values_list`; a call gives its rows.
 
-    def __init__(self, build: Callable[[], QuerySet[Any, Row]]) -> None:
-        self._build = build
+    JSON is read, or given as text to what stands for it, where it is only passed on.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], QuerySet[Any, Row]],
+        *,
+        json: Callable[[str], object] | None = None,
+    ) -> None:
+        self._build, self._json = build, json
 
     def __call__(self, **given: Any) -> list[Row]:
         compiler, sql, params = self._compiled
@@ -131,7 +140,13 @@ class Written(Generic[Row]):
     @cached_property
     def _converters(self) -> dict[int, Any]:
         compiler = self._compiled[0]
-        return compiler.get_converters([one for one, _, _ in compiler.select])
+        found: dict[int, Any] = compiler.get_converters([one for one, _, _ in compiler.select])
+        if as_text := self._json:
+            for place, (_, expression) in found.items():
+                if isinstance(expression.output_field, JSONField):
+                    passed_on = [lambda text, *_: None if text is None else as_text(text)]
+                    found[place] = (passed_on, expression)
+        return found
 
     @cached_property
     def _made(self) -> Callable[[list[Any]], Any]:

@@ -311,7 +311,8 @@ def _data_of(kind: Change.Type, ids: list[str], view: PatientEndpoint) -> Iterat
 
 _CLINIC: Any = SimpleNamespace(clinic_id=Given("clinic", UUIDField()))
 EXERCISES = Written(
-    lambda: Exercise.objects.filter(pk__in=[AnyGiven("ids", UUIDField())]).visible_to(_CLINIC)
+    lambda: Exercise.objects.filter(pk__in=[AnyGiven("ids", UUIDField())]).visible_to(_CLINIC),
+    json=Encoded,
 )
 
 

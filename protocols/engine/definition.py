@@ -241,17 +241,19 @@ def _exactly(kind: type) -> Reader:
 
 def _fields(kind: Any) -> Reader:
     readers = {name: _reader(hint) for name, hint in get_type_hints(kind).items()}
-    needed = [field.name for field in fields(kind) if field.default is MISSING]
+    needed = {field.name: None for field in fields(kind) if field.default is MISSING}.keys()
 
     def record(value: object, path: Path) -> object:
         if kind is Reps and type(value) is int:
             return Reps(value, value)
         if not isinstance(value, Mapping):
             raise ValueError(f"{_said(path) or '/'}: expected a mapping")
-        if unknown := value.keys() - readers.keys():
-            raise ValueError(f"{_said(path)}/{min(map(str, unknown))}: unknown")
-        if missing := [name for name in needed if name not in value]:
-            raise ValueError(f"{_said(path)}/{missing[0]}: missing")
+        if not value.keys() <= readers.keys():
+            unknown = min(map(str, value.keys() - readers.keys()))
+            raise ValueError(f"{_said(path)}/{unknown}: unknown")
+        if not value.keys() >= needed:
+            missing = next(name for name in needed if name not in value)
+            raise ValueError(f"{_said(path)}/{missing}: missing")
         return kind(**{name: readers[name](value[name], (path, name)) for name in value})
 
     return record
