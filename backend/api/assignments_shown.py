@@ -32,12 +32,17 @@ def status_of(course: Course, today: date) -> str:
 def assignment_shown(
     assignment: Assignment, today: date, number: int | None = None
 ) -> dict[str, object]:
-    """From an assignment loaded with `with_record()`.
+    """From an assignment loaded with `with_record()`."""
+    return course_shown(course_of(assignment), today, number)
+
+
+def course_shown(course: Course, today: date, number: int | None = None) -> dict[str, object]:
+    """An assignment with everything of its record.
 
     `version` counts every change of the assignment, pausing and resuming too; a log names it. With
     `number`, days and prescriptions are those that held when it stood there; 404 if it never did.
     """
-    course = course_of(assignment)
+    assignment = course.assignment
     version = course.version_at(assignment.version if number is None else number)
     if version is None:
         raise NotFound

@@ -279,6 +279,19 @@ class In(serializers.Serializer[Any]):
     def _known(self) -> frozenset[str]:
         return frozenset(self.fields)
 
+    @cached_property
+    def _parts(self) -> list[tuple[str, Any, Any, bool]]:
+        """Of each field: its name, itself, what else looks at it, and whether it may be missing."""
+        return [
+            (
+                name,
+                field,
+                getattr(self, f"validate_{name}", None),
+                not field.required and field.default is serializers.empty,
+            )
+            for name, field in self.fields.items()
+        ]
+
     def to_internal_value(self, data: object) -> dict[str, Any]:
         if not isinstance(data, dict):
             refuse("invalid-type", _("Must be an object."))
@@ -294,12 +307,11 @@ class In(serializers.Serializer[Any]):
             _warnings.get().append(f"unknown-field: {shortened(name)}")
         values: dict[str, Any] = {}
         errors: dict[str, Any] = {}
-        for name, field in self.fields.items():
-            if name not in data and not field.required and field.default is serializers.empty:
+        for name, field, also, may_be_missing in self._parts:
+            if may_be_missing and name not in data:
                 continue
             try:
                 value = field.run_validation(data.get(name, serializers.empty))
-                also = getattr(self, f"validate_{name}", None)
                 values[name] = also(value) if also else value
             except ValidationError as error:
                 errors[name] = error.detail

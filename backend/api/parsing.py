@@ -48,7 +48,10 @@ def loads(raw: bytes) -> object:
             parse_float=_finite,
             object_pairs_hook=_without_twins,
         )
-        _check_strings(parsed, depth=0)
+        if isinstance(parsed, (dict, list)):
+            _check_depth(parsed, 0)
+        if "\\u" in text:  # the only way to write what must not be in a text
+            _check_strings(parsed)
     except MalformedRequest:
         raise
     except RecursionError:
@@ -125,16 +128,22 @@ def _without_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _check_strings(value: object, *, depth: int) -> None:
-    if depth > MAX_DEPTH:
+def _check_depth(value: dict[Any, Any] | list[Any], depth: int) -> None:
+    if depth == MAX_DEPTH:
         raise MalformedRequest("The JSON is nested too deeply.")
+    for one in value.values() if isinstance(value, dict) else value:
+        if isinstance(one, (dict, list)):
+            _check_depth(one, depth + 1)
+
+
+def _check_strings(value: object) -> None:
     if isinstance(value, str):
         if "\0" in value or HALF_A_PAIR.search(value):
             raise MalformedRequest("A text holds a NUL or half a surrogate pair.")
     elif isinstance(value, dict):
         for key, inner in value.items():
-            _check_strings(key, depth=depth)
-            _check_strings(inner, depth=depth + 1)
+            _check_strings(key)
+            _check_strings(inner)
     elif isinstance(value, list):
         for inner in value:
-            _check_strings(inner, depth=depth + 1)
+            _check_strings(inner)

@@ -177,6 +177,8 @@ def _check_pair(values: Mapping[str, Any], *names: str) -> None:
 
 def _plain(value: Any) -> Any:
     """Checked values as JSON. Whole floats become integers, so 7 and 7.0 are one content."""
+    if isinstance(value, (str, int)):
+        return value
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list):

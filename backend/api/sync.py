@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -16,8 +16,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from backend.api.assignments_shown import assignment_shown
-from backend.api.base import Encoded, PatientEndpoint, moment
+from backend.api.assignments_shown import course_shown
+from backend.api.base import Encoded, PatientEndpoint, as_json, moment
 from backend.api.contract import operation, query
 from backend.api.errors import problem_of, shown
 from backend.api.exercises import exercise_shown
@@ -41,9 +41,9 @@ from backend.api.records import (
     result_shown,
 )
 from backend.care import feed, recording
-from backend.care.models import Assignment, Change, CheckIn, Revision, Session
+from backend.care.models import Change, CheckIn, Revision, Session
 from backend.care.recording import Batch, Report, RevisionConflict, Upload
-from backend.care.selectors import today_of
+from backend.care.selectors import courses_in_full, today_of
 from backend.clinics.models import Patient
 from backend.problems import (
     ConsentWithdrawn,
@@ -53,7 +53,7 @@ from backend.problems import (
     Unavailable,
     ValidationFailed,
 )
-from backend.queries import AnyGiven, Given, Written
+from backend.queries import AnyGiven, Given, IdText, MomentText, Written
 from exercises.models import Exercise
 
 PAGE = 200
@@ -267,7 +267,7 @@ class Changes(PatientEndpoint):
         items = [_change(entry, loaded, from_start=sent is None) for entry in found]
         return Response(
             {
-                "items": [item for item in items if item is not None],
+                "items": Encoded(f"[{','.join(filter(None, items))}]"),
                 "cursor": reached.encoded(patient),
                 "has_more": more,
                 "reset": sent is None,
@@ -276,27 +276,28 @@ class Changes(PatientEndpoint):
         )
 
 
-Loaded = Mapping[tuple[str, UUID], object]
+Loaded = Mapping[tuple[str, str], str]
 
 
-def _change(entry: feed.Entry, loaded: Loaded, *, from_start: bool) -> dict[str, object] | None:
-    shown: dict[str, object] = {
-        "type": entry.type,
-        "id": str(entry.object_id),
-        "op": "refetch" if entry.type == Change.Type.PLAN else "upsert",
-        "version": entry.version,
-    }
-    if entry.type == Change.Type.PLAN:
-        return shown
-    data = loaded.get((entry.type, entry.object_id))
-    if entry.deleted or data is None:
-        return None if from_start else shown | {"op": "delete"}
-    return shown | {"data": data}
+def _change(entry: feed.Entry, loaded: Loaded, *, from_start: bool) -> str:
+    """One change as JSON, its members in order; none for what a snapshot leaves out."""
+    data, op = "", "refetch"
+    if entry.type != Change.Type.PLAN:
+        data, op = loaded.get((entry.type, entry.object_id), ""), "upsert"
+        if entry.deleted or not data:
+            if from_start:
+                return ""
+            data, op = "", "delete"
+    said = f'"data":{data},' if data else ""
+    return (
+        f'{{{said}"id":"{entry.object_id}","op":"{op}","type":"{entry.type}",'
+        f'"version":{entry.version}}}'
+    )
 
 
 def _loaded(view: PatientEndpoint, found: list[feed.Entry]) -> Loaded:
-    """What the page speaks of, one query a type."""
-    ids: dict[str, list[UUID]] = {}
+    """What the page speaks of, as JSON. One query a type."""
+    ids: dict[str, list[str]] = {}
     for entry in found:
         if not entry.deleted and entry.type != Change.Type.PLAN:
             ids.setdefault(entry.type, []).append(entry.object_id)
@@ -307,34 +308,42 @@ def _loaded(view: PatientEndpoint, found: list[feed.Entry]) -> Loaded:
     }
 
 
-def _data_of(
-    kind: Change.Type, ids: list[UUID], view: PatientEndpoint
-) -> Iterator[tuple[UUID, object]]:
-    person, patient, today = view.person, view.patient, today_of(view.patient, view.now)
+def _data_of(kind: Change.Type, ids: list[str], view: PatientEndpoint) -> Iterator[tuple[str, str]]:
+    patient, today = view.patient, today_of(view.patient, view.now)
     match kind:
         case Change.Type.SESSION | Change.Type.CHECK_IN:
-            for row in RECORDS[kind](patient=patient.pk, ids=ids):
+            for row in RECORDS[kind](patient=patient.pk, ids=[id.replace("-", "") for id in ids]):
                 yield row[0], _record(*row)
         case Change.Type.ASSIGNMENT:
-            for plan in Assignment.objects.visible_to(person).with_record().filter(pk__in=ids):
-                yield plan.pk, assignment_shown(plan, today)
+            for course in courses_in_full(patient, ids):
+                yield str(course.id), as_json(course_shown(course, today)).decode()
         case Change.Type.EXERCISE:
-            for exercise in Exercise.objects.visible_to(person).filter(pk__in=ids):
-                yield exercise.pk, exercise_shown(exercise)
+            for exercise in EXERCISES(clinic=patient.clinic_id, ids=ids):
+                yield str(exercise.pk), as_json(exercise_shown(exercise)).decode()
         case Change.Type.PATIENT:
-            yield patient.pk, _patient_shown(patient)
+            yield str(patient.pk), as_json(_patient_shown(patient)).decode()
+
+
+_CLINIC: Any = SimpleNamespace(clinic_id=Given("clinic", UUIDField()))
+EXERCISES = Written(
+    lambda: Exercise.objects.filter(pk__in=[AnyGiven("ids", UUIDField())]).visible_to(_CLINIC),
+    json=Encoded,
+)
 
 
 def _records_of(model: type[Session] | type[CheckIn]) -> Written[Any]:
-    """Standing records of one patient, with what they say as it is stored: it is only passed on."""
+    """Standing records of one patient, with what they say as it is stored: it is only passed on.
+
+    Ids are given without hyphens, which is how SQLite has them and what PostgreSQL takes as well.
+    """
     rows: Any = model.objects
     return Written(
         lambda: rows.filter(
-            patient=Given("patient", UUIDField()), phone_id__in=[AnyGiven("ids", UUIDField())]
+            patient=Given("patient", UUIDField()), phone_id__in=[AnyGiven("ids", TextField())]
         )
         .standing()
         .values_list(
-            "phone_id", "revision", "received_at", "history_count",
+            IdText("phone_id"), "revision", MomentText("received_at"), "history_count",
             Cast("content", TextField()), Cast("derived", TextField()),
         )
     )  # fmt: skip
@@ -347,12 +356,12 @@ RECORDS: Mapping[Change.Type, Written[Any]] = {
 
 
 def _record(
-    id: UUID, revision: int, received_at: datetime, history: int, content: str, derived: str
-) -> Encoded:
+    id: str, revision: int, received_at: str, history: int, content: str, derived: str
+) -> str:
     """As `record_shown`, without reading what a page of two hundred records says."""
-    return Encoded(
+    return (
         f'{{"id":"{id}","revision":{revision},{content[1:-1]},"derived":{derived},'
-        f'"received_at":"{moment(received_at)}","history_count":{history}}}'
+        f'"received_at":"{received_at}","history_count":{history}}}'
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import DateField, UUIDField
+from django.db.models import CharField, DateField, UUIDField, Value
 
 from backend.care import feed, proposing
 from backend.care.flags import lower_flag, raise_flag
@@ -263,35 +263,50 @@ def _event_of(told: Sequence[Any]) -> Event:
 
 
 def _open_facts(course: Course, patient: Patient, zones: Zones, judged_to: date) -> Facts | None:
-    """What is known of the dates since the last closed one. Two queries; None where a record came,
-    or was withdrawn, in a way that only its history tells."""
+    """What is known of the dates since the last closed one. One query; None where a record came, or
+    was withdrawn, in a way that only its history tells."""
     carried = course.assignment.carried
     assert carried is not None
     facts = Facts(course, zones)
-    for row in SESSIONS(patient=patient.pk, after=judged_to):
-        if row.content is not None:
-            facts.add(session_pieces(course.id, [(row.received_at, None, row.content)]))
-        elif row.local_date and row.received_at > zones.closing(row.local_date):
-            return None
-    for one in CHECK_INS(patient=patient.pk, after=judged_to - SYMPTOMS_HELD):
-        if one.content is not None:
-            rates = (one.derived or {}).get("rates_session_day")
-            told = [(one.received_at, None, one.content)]
-            facts.add(check_in_pieces(one.phone_id, told, rates))
-        elif one.local_date and one.received_at > zones.closing(one.local_date):
-            return None
+    told_since = judged_to - SYMPTOMS_HELD
+    for row in RECORDS(patient=patient.pk, after=judged_to, told_after=told_since):
+        kind, phone_id, on, received_at, content, derived = row
+        told = [(received_at, None, content)]
+        if content is None:
+            if on is not None and received_at > zones.closing(on):
+                return None
+        elif kind == SESSION:
+            facts.add(session_pieces(course.id, told))
+        else:
+            rates = (derived or {}).get("rates_session_day")
+            facts.add(check_in_pieces(phone_id, told, rates))
     facts.add(event_pieces(map(_event_of, carried["events"])))
-    for on, at, metric, value, record in carried["measured"]:
+    for date_of, at, metric, value, record in carried["measured"]:
         measured = Measured(metric, value, record)
-        facts.add(
-            [Piece(date.fromisoformat(on), datetime.fromisoformat(at), None, "assessed", measured)]
+        piece = Piece(
+            date.fromisoformat(date_of), datetime.fromisoformat(at), None, "assessed", measured
         )
+        facts.add([piece])
     return facts
 
 
-_SINCE = {"patient": Given("patient", UUIDField()), "local_date__gt": Given("after", DateField())}
-SESSIONS = Written(lambda: Session.objects.filter(**_SINCE))
-CHECK_INS = Written(lambda: CheckIn.objects.filter(**_SINCE))
+SESSION, CHECK_IN = "session", "check_in"
+
+
+def _records(model: type[Session] | type[CheckIn], kind: str, after: str) -> Any:
+    rows: Any = model.objects
+    return rows.filter(
+        patient=Given("patient", UUIDField()), local_date__gt=Given(after, DateField())
+    ).values_list(
+        Value(kind, CharField()), "phone_id", "local_date", "received_at", "content", "derived"
+    )
+
+
+RECORDS: Written[Any] = Written(
+    lambda: _records(Session, SESSION, "after").union(
+        _records(CheckIn, CHECK_IN, "told_after"), all=True
+    )
+)
 
 
 # --- Differences ------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from django.db.models import BigIntegerField, UUIDField
 from backend.care.models import Change
 from backend.clinics.models import Patient
 from backend.problems import Problem
-from backend.queries import Given, Written
+from backend.queries import Given, IdText, Insert, Update, Written
 
 TOMBSTONES_KEPT = timedelta(days=180)
 
@@ -79,6 +79,14 @@ def _tag(patient: Patient) -> str:
     return patient.pk.hex[:8]
 
 
+MOVE_TO_END = Insert(
+    Change,
+    unique=("patient", "type", "object_id"),
+    update=("seq", "version", "deleted", "at"),
+)
+COUNT = Update(Patient, "change_seq", "plan_version", "last_received_at")
+
+
 def touch(patient: Patient, touched: Iterable[Touched], *, now: datetime) -> None:
     """Move these objects to the end of the feed. The caller holds the patient's lock.
 
@@ -100,13 +108,8 @@ def touch(patient: Patient, touched: Iterable[Touched], *, now: datetime) -> Non
             )
         )
     if rows:
-        Change.objects.bulk_create(
-            rows,
-            update_conflicts=True,
-            unique_fields=["patient", "type", "object_id"],
-            update_fields=["seq", "version", "deleted", "at"],
-        )
-    patient.save(update_fields=["change_seq", "plan_version", "last_received_at"])
+        MOVE_TO_END(*rows)
+    COUNT(patient)
 
 
 def touch_plan(patient: Patient, touched: Iterable[Touched], *, now: datetime) -> None:
@@ -138,7 +141,7 @@ class Entry(NamedTuple):
 
     seq: int
     type: str
-    object_id: UUID
+    object_id: str
     version: int
     deleted: bool
 
@@ -152,7 +155,7 @@ ENTRIES = Written(
             seq__lte=Given("until", BigIntegerField()),
         )
         .order_by("seq")
-        .values_list(*Entry._fields)[: LONGEST_PAGE + 1]
+        .values_list("seq", "type", IdText("object_id"), "version", "deleted")[: LONGEST_PAGE + 1]
     )
 )
 

@@ -35,10 +35,12 @@ class OfPatientQuerySet(models.QuerySet[Row]):
 
 class AssignmentQuerySet(OfPatientQuerySet["Assignment"]):
     def with_record(self) -> Self:
-        """Everything an answer about an assignment needs, in a fixed number of queries."""
-        return self.select_related("protocol_version", "patient").prefetch_related(
-            "versions", "pauses"
-        )
+        """Everything an answer about an assignment needs, in a fixed number of queries.
+
+        A protocol is known by its digest, mostly; the document is read where it is not.
+        """
+        rows = self.select_related("protocol_version", "patient")
+        return rows.defer("protocol_version__document").prefetch_related("versions", "pauses")
 
 
 class Assignment(models.Model):

@@ -127,7 +127,7 @@ def _gives_way(
 ) -> bool:
     """Whether the open proposal is not the one that should be open."""
     if wanted is not None and wanted.outcome is Outcome.STOP:
-        return standing["recommendation"] != Outcome.STOP or standing["on"] != str(wanted.on)
+        return (standing["recommendation"], standing["on"]) != (Outcome.STOP, str(wanted.on))
     if standing["by_hand"]:
         return False
     acts = standing["recommendation"] in (Outcome.STEP_BACK, Outcome.STOP)
@@ -141,7 +141,7 @@ def _gives_way(
     same = standing["on"] == str(wanted.on) and standing["recommendation"] == wanted.outcome
     if not same:
         return not acts or wanted.outcome in ACTING
-    return bool(_inputs(wanted)[1] != standing["inputs"])
+    return _inputs(wanted)[1] != str(standing["inputs"])
 
 
 def _wanted(

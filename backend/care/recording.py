@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -18,7 +18,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
-from django.db.models import DateField, UUIDField
+from django.db.models import CharField, DateField, QuerySet, UUIDField, Value
 from django.db.models.fields.json import KT
 
 from backend.care import deciding, feed
@@ -27,7 +27,7 @@ from backend.care.models import Assignment, Change, CheckIn, Flag, Revision, Ses
 from backend.care.selectors import Course, closes_at, course_for_log
 from backend.clinics.models import Patient
 from backend.problems import ConsentWithdrawn, FieldError, Problem, ValidationFailed
-from backend.queries import AnyGiven, Given, Written
+from backend.queries import AnyGiven, Given, Insert, Written
 from exercises.models import Exercise
 from protocols.engine.plan import (
     MOST_SLOTS_A_DAY,
@@ -51,6 +51,7 @@ HEARD_EVERY = timedelta(minutes=15)
 # How far the dates of a rating and of its session can lie apart: a session begins within a day of
 # its date, a rating comes 30 h later at most, and two zones differ by 26 h at most.
 RATING_REACH = timedelta(days=4)
+PUSH_REACH = timedelta(days=28)
 
 Kind = Revision.Kind
 Content = dict[str, Any]
@@ -179,6 +180,8 @@ class Batch:
     courses: dict[UUID, Course] = field(default_factory=dict)
     running: list[Assignment] | None = None
     heads: dict[tuple[Kind, UUID], Session | CheckIn] = field(default_factory=dict)
+    near: dict[tuple[Kind, UUID], Near] = field(default_factory=dict)
+    near_days: tuple[date, date] = (date.max, date.min)
 
     def forget(self) -> None:
         self.change_seq = self.courses_at = -1
@@ -216,14 +219,19 @@ def _store(*, patient: Patient, report: Report, upload: Upload, batch: Batch) ->
     course = _checked(patient, report, upload, batch)
     row = head or MODELS[report.kind](patient=patient, phone_id=report.phone_id, history_count=0)
     was_on, was_of = row.local_date, getattr(row, "assignment_id", None)
+    was_rating = _rated_by(row.derived)
     severe = _severe_on(patient, report, course, batch)
     _fill(row, report, upload, course, severe)
     _append(patient, row, report, upload)
-    row.save(force_insert=head is None)
+    if head is None:
+        NEW[report.kind](row)
+    else:
+        row.save(force_update=True)
     batch.heads[report.key] = row
+    _keep_near(batch, report, row)
     effects, is_news = _raise_flags(patient, report, severe, upload.received_at)
     rated, dates = _rate_again(patient, {was_on, row.local_date}, batch)
-    dates |= {on for on in (was_on, row.local_date) if on is not None}
+    dates |= was_rating | {on for on in (was_on, row.local_date) if on is not None}
     alone = course is not None and not is_news and not rated and was_of in (None, course.id)
     found = deciding.Difference()
     if dates:
@@ -280,6 +288,7 @@ def _read_heads(patient: Patient, report: Report, batch: Batch) -> None:
     batch.wanted.add(report.key)
     batch.change_seq = patient.change_seq
     batch.heads.clear()
+    batch.near_days = (date.max, date.min)
     for kind, heads in HEADS.items():
         ids = [phone_id for of, phone_id in batch.wanted if of == kind]
         if ids:
@@ -324,7 +333,7 @@ def _which(report: Report) -> dict[str, Any]:
 
 
 def _append(patient: Patient, row: Session | CheckIn, report: Report, upload: Upload) -> None:
-    Revision(
+    revision = Revision(
         patient=patient,
         number=report.revision,
         content=report.content,
@@ -334,7 +343,8 @@ def _append(patient: Patient, row: Session | CheckIn, report: Report, upload: Up
         clock_skew_s=upload.skew_s,
         received_at=upload.received_at,
         **_which(report),
-    ).save(force_insert=True)
+    )
+    APPEND(revision)
     row.history_count += 1
 
 
@@ -640,34 +650,43 @@ def _tidy(number: float) -> float | int:
     return int(rounded) if rounded == int(rounded) else rounded
 
 
+@dataclass(frozen=True, slots=True)
+class Near:
+    """What a rating is decided by: a session or a check-in, without the rest of what it says."""
+
+    kind: Kind
+    phone_id: UUID
+    on: date
+    zone: str
+    started_at: str | None
+    recorded_at: str
+    rates: str | None
+
+    @property
+    def typed_on(self) -> date:
+        return datetime.fromisoformat(self.recorded_at).astimezone(ZoneInfo(self.zone)).date()
+
+
 def _rate_again(
     patient: Patient, dates: Iterable[date | None], batch: Batch
 ) -> tuple[list[CheckIn], set[date]]:
     """Bring `rates_session_day` of the check-ins around these dates into step (rule T3).
 
-    The check-ins that changed, and the session days that were or are rated by one of these dates.
+    The check-ins that changed, and the session days that they rated and rate.
     """
     changed: list[CheckIn] = []
     days: set[date] = set()
     for day in filter(None, dates):
-        near = {"first": day - 3 * RATING_REACH, "last": day + 2 * RATING_REACH}
-        check_ins = CHECK_INS(patient=patient.pk, **near)
-        rated = rated_days(_begun(patient, **near), check_ins) if check_ins else {}
+        rows = _near_to(patient, day, batch)
+        check_ins = [row for row in rows if row.kind == Kind.CHECK_IN]
+        rated = rated_days(_begun(rows), check_ins)
         for row in check_ins:
-            if row.local_date is None or abs(row.local_date - day) > RATING_REACH:
+            if abs(row.on - day) > RATING_REACH:
                 continue  # only here to compete for the session days
-            derived = {k: v for k, v in (row.derived or {}).items() if k != "rates_session_day"}
-            if row.phone_id in rated:
-                derived["rates_session_day"] = rated[row.phone_id].isoformat()
-            if row.local_date == day:
-                days |= _rated_by(derived) | _rated_by(row.derived)
-            if derived != row.derived:
-                days |= _rated_by(derived) | _rated_by(row.derived)
-                row.derived = derived
-                row.save(update_fields=["derived"])
-                changed.append(row)
-                if held := batch.heads.get((Kind.CHECK_IN, row.phone_id)):
-                    held.derived = derived
+            rates = rated[row.phone_id].isoformat() if row.phone_id in rated else None
+            if rates != row.rates:
+                days |= {date.fromisoformat(one) for one in (rates, row.rates) if one}
+                changed.append(_rate(patient, row, rates, batch))
     return changed, days
 
 
@@ -676,20 +695,61 @@ def _rated_by(derived: Content | None) -> set[date]:
     return {date.fromisoformat(rated)} if rated else set()
 
 
-def _begun(patient: Patient, first: date, last: date) -> dict[date, datetime]:
+def _near_to(patient: Patient, day: date, batch: Batch) -> list[Near]:
+    """What a rating of this day is decided by. A push reads further, as it goes from day to day."""
+    first, last = day - 3 * RATING_REACH, day + 2 * RATING_REACH
+    if not (batch.near_days[0] <= first and last <= batch.near_days[1]):
+        further = PUSH_REACH if len(batch.wanted) > 1 else timedelta()
+        batch.near_days = first - further, last + further
+        rows = NEAR(patient=patient.pk, first=batch.near_days[0], last=batch.near_days[1])
+        batch.near = {(row.kind, row.phone_id): row for row in (Near(*one) for one in rows)}
+    return [row for row in batch.near.values() if first <= row.on <= last]
+
+
+def _keep_near(batch: Batch, report: Report, row: Session | CheckIn) -> None:
+    """As `NEAR` would find it from now on."""
+    batch.near.pop(report.key, None)
+    content = report.content
+    if content is None or row.local_date is None:
+        return
+    rates = isinstance(row, CheckIn) and row.pain_now is not None
+    began = isinstance(row, Session) and row.outcome != Session.Outcome.SKIPPED
+    if rates or began:
+        batch.near[report.key] = Near(
+            *(report.kind, report.phone_id, row.local_date, content["timezone"]),
+            *(content.get("started_at"), content["recorded_at"], None),
+        )
+
+
+def _rate(patient: Patient, near: Near, rates: str | None, batch: Batch) -> CheckIn:
+    key = Kind.CHECK_IN, near.phone_id
+    row: CheckIn
+    [row] = HEADS[Kind.CHECK_IN](patient=patient.pk, ids=[near.phone_id])
+    derived = {k: v for k, v in (row.derived or {}).items() if k != "rates_session_day"}
+    row.derived = derived | ({"rates_session_day": rates} if rates else {})
+    row.save(update_fields=["derived"])
+    batch.near[key] = replace(near, rates=rates)
+    if held := batch.heads.get(key):
+        held.derived = row.derived
+    return row
+
+
+def _begun(rows: Iterable[Near]) -> dict[date, datetime]:
     """When the last session of each date began. One without a start began, as far as we know, when
     it was recorded, at the latest at the end of its date.
     """
     begun: dict[date, datetime] = {}
-    for on, zone, started, recorded in BEGUN(patient=patient.pk, first=first, last=last):
-        at = datetime.fromisoformat(started or recorded)
-        if not started:
-            at = min(at, datetime.combine(on + A_DAY, time.min, ZoneInfo(zone)))
-        begun[on] = max(at, begun.get(on, at))
+    for row in rows:
+        if row.kind != Kind.SESSION:
+            continue
+        at = datetime.fromisoformat(row.started_at or row.recorded_at)
+        if not row.started_at:
+            at = min(at, datetime.combine(row.on + A_DAY, time.min, ZoneInfo(row.zone)))
+        begun[row.on] = max(at, begun.get(row.on, at))
     return begun
 
 
-def rated_days(begun: Mapping[date, datetime], check_ins: Iterable[CheckIn]) -> dict[UUID, date]:
+def rated_days(begun: Mapping[date, datetime], check_ins: Iterable[Near]) -> dict[UUID, date]:
     """Which session day each check-in rates: the latest unrated one whose last session began 6 to
     30 h before (rule T3). Taken in the order they were recorded, whatever order they arrived in.
     What was typed in on another date than it speaks of is memory, and rates nothing.
@@ -699,9 +759,9 @@ def rated_days(begun: Mapping[date, datetime], check_ins: Iterable[CheckIn]) -> 
     free = dict(begun)
     rated: dict[UUID, date] = {}
     ratings = [
-        (_moment(row.content, "recorded_at"), row.phone_id)
+        (datetime.fromisoformat(row.recorded_at), row.phone_id)
         for row in check_ins
-        if row.content and row.pain_now is not None and _typed_on(row.content) == row.local_date
+        if row.typed_on == row.on
     ]
     for at, phone_id in sorted(ratings):
         fitting = [day for day, start in free.items() if nearest <= at - start <= farthest]
@@ -709,10 +769,6 @@ def rated_days(begun: Mapping[date, datetime], check_ins: Iterable[CheckIn]) -> 
             rated[phone_id] = max(fitting)
             del free[max(fitting)]
     return rated
-
-
-def _typed_on(content: Content) -> date:
-    return _moment(content, "recorded_at").astimezone(ZoneInfo(content["timezone"])).date()
 
 
 # --- Stop signs -------------------------------------------------------------------------------
@@ -809,22 +865,39 @@ def _heads_of(model: type[Session] | type[CheckIn]) -> Written[Any]:
     )
 
 
+APPEND = Insert(Revision)
+NEW: Mapping[Kind, Insert[Any]] = {kind: Insert(model) for kind, model in MODELS.items()}
 HEADS = {kind: _heads_of(model) for kind, model in MODELS.items()}
-CHECK_INS = Written(
-    lambda: CheckIn.objects.filter(
-        patient=_PATIENT, local_date__range=_NEAR, pain_now__isnull=False
-    ).standing()
-)
-BEGUN = Written(
-    lambda: (
+
+
+def _near(rows: QuerySet[Any], kind: Kind, began: Any, rates: Any) -> QuerySet[Any, Any]:
+    """As `Near` has them."""
+    found: QuerySet[Any, Any] = rows.annotate(kind=Value(kind.value, CharField())).values_list(
+        *("kind", "phone_id", "local_date", KT("content__timezone")),
+        *(began, KT("content__recorded_at"), rates),
+    )
+    return found
+
+
+_NOTHING = Value(None, CharField())
+# Sessions that began, and check-ins that rate: both are wanted together, so they come together.
+NEAR = Written(
+    lambda: _near(
         Session.objects.filter(patient=_PATIENT, local_date__range=_NEAR)
         .standing()
-        .exclude(outcome=Session.Outcome.SKIPPED)
-        .values_list(
-            "local_date",
-            KT("content__timezone"),
-            KT("content__started_at"),
-            KT("content__recorded_at"),
-        )
+        .exclude(outcome=Session.Outcome.SKIPPED),
+        Kind.SESSION,
+        began=KT("content__started_at"),
+        rates=_NOTHING,
+    ).union(
+        _near(
+            CheckIn.objects.filter(
+                patient=_PATIENT, local_date__range=_NEAR, pain_now__isnull=False
+            ).standing(),
+            Kind.CHECK_IN,
+            began=_NOTHING,
+            rates=KT("derived__rates_session_day"),
+        ),
+        all=True,
     )
 )

@@ -349,6 +349,18 @@ def course_for_log(patient: Patient, assignment_id: UUID) -> Course | None:
     return _course(patient, versions, []) if versions else None
 
 
+def courses_in_full(patient: Patient, assignments: Iterable[UUID | str]) -> list[Course]:
+    """These courses with everything of their record. Two queries."""
+    versions: dict[UUID, list[AssignmentVersion]] = {}
+    for version in VERSIONS_IN_FULL(patient=patient.pk, ids=assignments):
+        versions.setdefault(version.assignment_id, []).append(version)
+    pauses = PAUSES(patient=patient.pk)
+    return [
+        _course(patient, found, [one for one in pauses if one.assignment_id == assignment_id])
+        for assignment_id, found in versions.items()
+    ]
+
+
 def _course(patient: Patient, versions: list[AssignmentVersion], pauses: Sequence[Pause]) -> Course:
     assignment = versions[0].assignment
     assignment.patient = patient
@@ -559,6 +571,13 @@ VERSIONS_OF_ONE = Written(
 LIVED = Written(
     lambda: ClosedDay.objects.filter(assignment__patient=_PATIENT, on__range=(_FIRST, _LAST)).defer(
         "day", "after"
+    )
+)
+VERSIONS_IN_FULL = Written(
+    lambda: (
+        _versions(Q(assignment__id__in=[AnyGiven("ids", UUIDField())]))
+        .defer(None)
+        .defer("assignment__protocol_version__document", "assignment__carried")
     )
 )
 PAUSES = Written(lambda: Pause.objects.filter(assignment__patient=_PATIENT))

@@ -1,12 +1,14 @@
 """A protocol as values: phases, prescriptions, doses, schedules, limits; parse() reads one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 Value = TypeVar("Value")
+Path = tuple[Any, ...]  # of a value in its document: (path of what holds it, name), or ()
+Reader = Callable[[object, Path], object]
 Kind = Literal["daily", "weekly", "every_n_days", "once"]
 
 
@@ -172,7 +174,8 @@ def parse(document: Mapping[str, object]) -> Protocol:
 
 def read(kind: type[Value], document: Mapping[str, object]) -> Value:
     """Read a document as one of the dataclasses above, or as one made of them."""
-    return cast(Value, _read(kind, document, ""))
+    shape: Any = kind
+    return cast(Value, _reader(shape)(document, ()))
 
 
 def in_full(value: object) -> object:
@@ -199,51 +202,75 @@ def _numbered(phase: Phase) -> Phase:
     return replace(phase, prescriptions=tuple(numbered))
 
 
-def _read(kind: object, value: object, path: str) -> object:
-    """Read a value as the type of a field says: the classes above are the shape of a document."""
-    origin, options = _parts(kind)
+@cache
+def _reader(kind: object) -> Reader:
+    """What reads a value as the type of a field says: the classes above are the shape of a
+    document. Types are looked at once, not for every value of every document.
+    """
+    origin, options = get_origin(kind), get_args(kind)
     if origin is UnionType:
-        chosen = next(option for option in options if option is not NoneType)
-        return None if value is None else _read(chosen, value, path)
+        return _perhaps(_reader(next(one for one in options if one is not NoneType)))
     if origin is Literal:
-        if value not in options:
-            raise ValueError(f"{path}: expected one of {', '.join(options)}")
-        return value
+        return _one_of(options)
     if origin is tuple:
-        if not isinstance(value, Sequence) or isinstance(value, str):
-            raise ValueError(f"{path}: expected a list")
-        return tuple(_read(options[0], item, f"{path}/{n}") for n, item in enumerate(value))
+        return _many(_reader(options[0]))
     if not isinstance(kind, type):
-        raise TypeError(f"{path}: no document holds a {kind}")
-    if is_dataclass(kind):
+        raise TypeError(f"no document holds a {kind}")
+    return _fields(kind) if is_dataclass(kind) else _exactly(kind)
+
+
+def _perhaps(read_it: Reader) -> Reader:
+    return lambda value, path: None if value is None else read_it(value, path)
+
+
+def _one_of(options: tuple[str, ...]) -> Reader:
+    def one(value: object, path: Path) -> object:
+        if value not in options:
+            raise ValueError(f"{_said(path)}: expected one of {', '.join(options)}")
+        return value
+
+    return one
+
+
+def _many(read_it: Reader) -> Reader:
+    def many(value: object, path: Path) -> object:
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            raise ValueError(f"{_said(path)}: expected a list")
+        return tuple([read_it(item, (path, n)) for n, item in enumerate(value)])
+
+    return many
+
+
+def _exactly(kind: type) -> Reader:
+    def exact(value: object, path: Path) -> object:
+        if type(value) is kind:  # exactly: True is an int to Python, never to a dose
+            return value
+        if kind is float and type(value) is int:
+            return float(value)
+        raise ValueError(f"{_said(path)}: expected {kind.__name__}")
+
+    return exact
+
+
+def _fields(kind: Any) -> Reader:
+    readers = {name: _reader(hint) for name, hint in get_type_hints(kind).items()}
+    needed = {field.name: None for field in fields(kind) if field.default is MISSING}.keys()
+
+    def record(value: object, path: Path) -> object:
         if kind is Reps and type(value) is int:
             return Reps(value, value)
-        return _read_fields(kind, value, path)
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:  # exactly: True is an int to Python, never to a dose
-        raise ValueError(f"{path}: expected {kind.__name__}")
-    return value
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{_said(path) or '/'}: expected a mapping")
+        if not value.keys() <= readers.keys():
+            unknown = min(map(str, value.keys() - readers.keys()))
+            raise ValueError(f"{_said(path)}/{unknown}: unknown")
+        if not value.keys() >= needed:
+            missing = next(name for name in needed if name not in value)
+            raise ValueError(f"{_said(path)}/{missing}: missing")
+        return kind(**{name: readers[name](value[name], (path, name)) for name in value})
+
+    return record
 
 
-@cache
-def _parts(kind: object) -> tuple[object, tuple[Any, ...]]:
-    return get_origin(kind), get_args(kind)
-
-
-@cache
-def _hints(kind: type) -> Mapping[str, object]:
-    return get_type_hints(kind)
-
-
-def _read_fields(kind: type, value: object, path: str) -> object:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{path or '/'}: expected a mapping")
-    hints = _hints(kind)
-    if unknown := value.keys() - hints.keys():
-        raise ValueError(f"{path}/{min(map(str, unknown))}: unknown")
-    if missing := [
-        field.name for field in fields(kind) if field.name not in value and field.default is MISSING
-    ]:
-        raise ValueError(f"{path}/{missing[0]}: missing")
-    return kind(**{key: _read(hints[key], value[key], f"{path}/{key}") for key in value})
+def _said(path: Path) -> str:
+    return f"{_said(path[0])}/{path[1]}" if path else ""

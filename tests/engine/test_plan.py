@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -347,7 +348,7 @@ TWICE_A_DAY = Schedule("daily", sessions_per_day=2)
     ],
 )
 def test_e1_what_hurt_too_much_is_eased(
-    hurt: dict[str, object], expected: list[tuple[str, int]]
+    hurt: dict[str, Any], expected: list[tuple[str, int]]
 ) -> None:
     eased = frozenset({"sg-bridge"})
     assert due(prescribed(**hurt), eased=eased, eased_ratio=0.5) == expected

@@ -529,8 +529,8 @@ def test_a_tensioner_stays_behind_its_gate(
 
 
 def test_a_tensioner_that_is_switched_on_waits_for_its_gate(ana: Staff, thigh: Episode) -> None:
-    more = {"start_phase_id": "phase-3", "tailoring": [{"op": "add", "key": GATED}]}
-    plan = preview(ana, thigh, "neural-thigh", **more)
+    switched_on = [{"op": "add", "key": GATED}]
+    plan = preview(ana, thigh, "neural-thigh", start_phase_id="phase-3", tailoring=switched_on)
 
     shown = {i["exercise"]["slug"] for n in range(14) for i in items(plan, n)}
     assert not shown & set(TENSIONERS)

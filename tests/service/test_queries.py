@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.db import IntegrityError, transaction
 from django.db.models import CharField, UUIDField
 from django.db.models.sql.compiler import SQLCompiler
 
-from backend.api.base import Encoded, as_json
+from backend.api.base import Encoded, as_json, moment
+from backend.api.exercises import exercise_shown
 from backend.api.fields import In, Whole
-from backend.care.models import AssignmentVersion
-from backend.clinics.models import User
+from backend.care.models import AssignmentVersion, Change, Revision
+from backend.clinics.models import Patient, User
 from backend.problems import ValidationFailed
-from backend.queries import AnyGiven, Given, Written
+from backend.queries import AnyGiven, Given, IdText, Insert, MomentText, Update, Written
 from exercises.models import Exercise
 from tests.service.cast import OwnPhone, Staff
 
@@ -105,6 +107,86 @@ def test_threads_share_the_sql_and_nothing_else(ana: Staff, ben: OwnPhone) -> No
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(one, asked)) == asked
+
+
+# --- Rows that are written, and what is passed on as text ----------------------------------------
+
+AT = datetime(2026, 5, 4, 10, 30, 0, 120_500, tzinfo=UTC)
+PLACES = Insert(
+    Change, unique=("patient", "type", "object_id"), update=("seq", "version", "deleted", "at")
+)
+
+
+def place(ben: OwnPhone, seq: int, id: UUID, **more: Any) -> Change:
+    said = {"type": Change.Type.SESSION, "version": 1, "at": AT, **more}
+    return Change(patient=ben.patient, seq=seq, object_id=id, **said)
+
+
+def test_rows_are_stored_as_django_stores_them(ben: OwnPhone) -> None:
+    def revision(number: int) -> Revision:
+        return Revision(
+            patient=ben.patient, kind=Revision.Kind.SESSION, phone_id=uuid4(), number=number,
+            content={"note": "ü 'x' %s", "list": [1, 2.5, None]}, sha256="0" * 64, received_at=AT,
+        )  # fmt: skip
+
+    ours, djangos = revision(1), revision(2)
+    Insert(Revision)(ours)
+    djangos.save()
+    first: dict[str, Any]
+    second: dict[str, Any]
+    first, second = map(dict, Revision.objects.order_by("number").values())
+    differ = {name for name in first if first[name] != second[name]}
+    assert differ == {"id", "phone_id", "number"}
+    assert first["phone_id"] == ours.phone_id
+    assert not ours._state.adding
+
+
+def test_a_row_that_is_there_takes_over_what_it_should(ben: OwnPhone) -> None:
+    here, new = uuid4(), uuid4()
+    PLACES(place(ben, 1, here))
+    later = AT + timedelta(days=1)
+    PLACES(place(ben, 2, here, version=7, at=later), place(ben, 3, new, deleted=True))
+    rows = Change.objects.order_by("seq").values_list(
+        "seq", "object_id", "version", "deleted", "at"
+    )
+    assert list(rows) == [(2, here, 7, False, later), (3, new, 1, True, AT)]
+
+
+def test_only_the_named_fields_of_one_row_change(ben: OwnPhone, bea: OwnPhone) -> None:
+    patient = Patient.objects.get(pk=ben.patient.pk)
+    patient.change_seq, patient.last_received_at, patient.given_name = 41, AT, "Nobody"
+    Update(Patient, "change_seq", "last_received_at")(patient)
+    read = Patient.objects.get(pk=patient.pk)
+    assert (read.change_seq, read.last_received_at) == (41, AT)
+    assert read.given_name == ben.patient.given_name
+    assert Patient.objects.get(pk=bea.patient.pk).change_seq == bea.patient.change_seq
+
+
+def test_what_is_refused_is_not_stored(ben: OwnPhone) -> None:
+    PLACES(place(ben, 1, uuid4()))
+    with pytest.raises(IntegrityError), transaction.atomic():
+        PLACES(place(ben, 2, uuid4()), place(ben, 1, uuid4()))
+    assert Change.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "at", [AT, AT.replace(microsecond=0), AT.replace(microsecond=7), AT.replace(year=1999)]
+)
+def test_ids_and_instants_come_as_answers_show_them(at: datetime, ben: OwnPhone) -> None:
+    id = uuid4()
+    PLACES(place(ben, 1, id, at=at))
+    rows = Change.objects.values_list(IdText("object_id"), MomentText("at"))
+    assert list(rows) == [(str(id), moment(at))]
+
+
+def test_json_that_is_only_passed_on_is_not_read(library: None) -> None:
+    def build() -> Any:
+        return Exercise.objects.filter(slug=Given("slug", CharField()))
+
+    slug = Exercise.objects.values_list("slug", flat=True)[0]
+    [read], [passed_on] = Written(build)(slug=slug), Written(build, json=Encoded)(slug=slug)
+    assert isinstance(passed_on.cues, Encoded)
+    assert json.loads(as_json(exercise_shown(passed_on))) == exercise_shown(read)
 
 
 # --- Encoded ----------------------------------------------------------------------------------

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import IntegrityError, InterfaceError, OperationalError
@@ -15,8 +16,18 @@ from backend.care import feed, recording
 from backend.care.models import CheckIn, Revision
 from backend.care.recording import Batch, Report, Status, Upload
 from backend.clinics.models import Patient
+from exercises.models import Exercise
 from tests.service.cast import OwnPhone
-from tests.service.uploading import by_itself, check_in_at, in_a_push, item, push, pushed, replica
+from tests.service.uploading import (
+    by_itself,
+    check_in_at,
+    in_a_push,
+    item,
+    push,
+    pushed,
+    replica,
+    session_at,
+)
 
 
 @pytest.fixture
@@ -213,6 +224,33 @@ def test_within_one_push_the_order_rules(ben: OwnPhone, rating: dict[str, Any]) 
     ]  # fmt: skip
     shown = ben.get(f"me/check-ins/{id}")
     assert (shown["revision"], shown["note"], shown["history_count"]) == (5, "after all", 5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ratings_of_many_weeks_find_their_days_in_one_push(seed: int, ben: OwnPhone) -> None:
+    """What a push reads of the days around a record, it reads for records of the same weeks too."""
+    noon = (timezone.now().astimezone(ben.patient.zone) - timedelta(days=1)).replace(hour=12)
+    days = [noon - timedelta(days=2 * n) for n in range(35)]
+    work = [{"exercise_id": str(any_exercise()), "state": "done", "sets": [{"reps": 1}]}]
+    sessions = [
+        item("session", uuid4(), 1, session_at(day - timedelta(hours=18), entries=work))
+        for day in days
+    ]
+    ratings = {uuid4(): day for day in days}
+    items = [*sessions, *(item("check_in", id, 1, check_in_at(at)) for id, at in ratings.items())]
+    random.Random(seed).shuffle(items)
+    edited = [{**one, "revision": 2} for one in items[:20]]
+
+    results = pushed(ben, *items, *edited)
+
+    assert [result["status"] for result in results] == ["created"] * 70 + ["updated"] * 20
+    told = {row.phone_id: (row.derived or {})["rates_session_day"] for row in CheckIn.objects.all()}
+    expected = {id: (at - timedelta(days=1)).date().isoformat() for id, at in ratings.items()}
+    assert told == expected
+
+
+def any_exercise() -> UUID:
+    return Exercise.objects.filter(clinic=None).values_list("pk", flat=True)[0]
 
 
 # --- Our faults -------------------------------------------------------------------------------

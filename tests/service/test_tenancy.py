@@ -12,7 +12,7 @@ from django.db import IntegrityError, connection, transaction
 from django.forms import modelform_factory
 from django.utils import timezone
 
-from backend.care.models import Assignment, Session
+from backend.care.models import Assignment, Event, Progression, Session
 from backend.clinics import tenancy
 from backend.clinics.admin import AccountForm
 from backend.clinics.models import Clinic, Patient, PatientIdentifier, User
@@ -26,7 +26,7 @@ REFERENCES = {one.name: one for one in tenancy.REFERENCES}
 class Pointing:
     """A row that refers to something, and ids of what it may and may not refer to instead."""
 
-    row: UUID
+    row: UUID | int
     fitting: UUID
     foreign: UUID
     target: UUID  # what it refers to now
@@ -66,6 +66,14 @@ def pointing(
         clinic=harbour, patient=ben.patient, system="national", value="1"
     )
     session = Session.objects.get()
+    event = Event.objects.create(
+        patient=ben.patient, assignment=bens, kind="approved", on=ben.today, at=now, by=ana.user
+    )
+    proposal = Progression.objects.create(
+        patient=ben.patient, assignment=bens, assignment_version=1, recommendation="hold",
+        rule="R15", status="withdrawn", from_phase_id="phase-1", to_protocol_version=grade_1,
+        on=ben.today, window_from=ben.today, waiting_since=now, computed_at=now, valid_until=now,
+    )  # fmt: skip
     assert ben.patient.user_id
     assert otto.patient.user_id
     bens_user, ottos_user = ben.patient.user_id, otto.patient.user_id
@@ -87,6 +95,15 @@ def pointing(
         "care_assignment_protocol_version_id_stays": Pointing(
             bens.pk, versions[0].pk, versions[1].pk, grade_1.pk, away
         ),
+        "care_event_assignment_id_stays": Pointing(
+            event.pk, copies["own"].pk, copies["peer"].pk, bens.pk, away
+        ),
+        "care_progression_assignment_id_stays": Pointing(
+            proposal.pk, copies["own"].pk, copies["peer"].pk, bens.pk, away
+        ),
+        "care_progression_to_protocol_version_id_stays": Pointing(
+            proposal.pk, versions[0].pk, versions[1].pk, grade_1.pk, away
+        ),
     }
 
 
@@ -98,23 +115,27 @@ def _copy_of(version: ProtocolVersion, clinic: Clinic) -> ProtocolVersion:
     )  # fmt: skip
 
 
-def plain(id: UUID) -> str:
+def plain(id: UUID | int) -> str | int:
     """An id as the database has it."""
+    if isinstance(id, int):
+        return id
     return str(id) if connection.vendor == "postgresql" else id.hex
 
 
-def sql(statement: str, *ids: UUID) -> None:
+def sql(statement: str, *ids: UUID | int) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement, [plain(id) for id in ids])
 
 
-def insert_a_copy(one: tenancy.Reference, row: UUID, pointing_at: UUID) -> None:
+def insert_a_copy(one: tenancy.Reference, row: UUID | int, pointing_at: UUID) -> None:
     """A new row like this one, which points elsewhere. Uniqueness is not what is asked here."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT * FROM {one.table} WHERE id = %s", [plain(row)])
         names = [column[0] for column in cursor.description]
         values = dict(zip(names, cursor.fetchone(), strict=True))
     fresh = {"id": uuid4(), "phone_id": uuid4(), one.column: pointing_at}
+    if isinstance(row, int):
+        del values["id"], fresh["id"]
     values |= {name: plain(value) for name, value in fresh.items() if name in values}
     values |= {name: "2" for name in ("value",) if name in values}
     if one.column != "user_id" and "user_id" in values:
@@ -128,9 +149,10 @@ def insert_a_copy(one: tenancy.Reference, row: UUID, pointing_at: UUID) -> None:
         }
         values |= ended
     marks = ", ".join(["%s"] * len(values))
+    columns = ", ".join(f'"{name}"' for name in values)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {one.table} ({', '.join(values)}) VALUES ({marks})",
+            f"INSERT INTO {one.table} ({columns}) VALUES ({marks})",
             list(values.values()),
         )
 
@@ -198,7 +220,7 @@ def test_the_triggers_are_there_after_all_migrations() -> None:
     expected = {guard[0] for one in REFERENCES.values() for guard in one.guards}
 
     assert installed() == expected
-    assert len(expected) == 23
+    assert len(expected) == 25
 
 
 @pytest.mark.django_db(transaction=True)

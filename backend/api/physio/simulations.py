@@ -15,7 +15,7 @@ from backend.api.contract import operation
 from backend.api.fields import In, Many, Text, Truth, Whole
 from backend.api.physio.protocols import DRAFT, OneProtocol
 from backend.problems import ValidationFailed
-from protocols import drafting, playing, publishing
+from protocols import drafting, publishing
 from protocols.engine import definition
 from protocols.engine.case import Judged, Outcome
 from protocols.engine.day import Reported
