@@ -357,6 +357,7 @@ def _store(
         },
         judged_to=judged_to,
         next_close_at=_next_close(course, zones, judged_to),
+        is_behind=False,
     )
     return found
 
@@ -603,7 +604,7 @@ def close(*, patient_id: UUID, now: datetime) -> Difference:
     for assignment in due.order_by("start_date", "id"):
         assignment.patient = patient
         judged_to = assignment.judged_to
-        since = None if judged_to is None else judged_to + A_DAY
+        since = None if judged_to is None or assignment.is_behind else judged_to + A_DAY
         found += recompute(course=course_of(assignment), patient=patient, now=now, since=since)
     tell(patient, found, (), now=now)
     return found

@@ -73,6 +73,7 @@ class Assignment(models.Model):
     carried = models.JSONField(null=True)
     judged_to = models.DateField(null=True)
     next_close_at = models.DateTimeField(null=True, db_index=True)
+    is_behind = models.BooleanField(default=False)  # a fact is stored and not judged yet
 
     objects = AssignmentQuerySet.as_manager()
 

@@ -182,6 +182,8 @@ class Batch:
     heads: dict[tuple[Kind, UUID], Session | CheckIn] = field(default_factory=dict)
     near: dict[tuple[Kind, UUID], Near] = field(default_factory=dict)
     near_days: tuple[date, date] = (date.max, date.min)
+    defers: bool = False  # judging waits for `settle`
+    unsettled: dict[UUID | None, date] = field(default_factory=dict)  # None: every course
 
     def forget(self) -> None:
         self.change_seq = self.courses_at = -1
@@ -250,11 +252,57 @@ def _store(*, patient: Patient, report: Report, upload: Upload, batch: Batch) ->
 def _judge_again(
     patient: Patient, course: Course | None, *, since: date | None, now: datetime, batch: Batch
 ) -> deciding.Difference:
-    """What a record means for its course, or, where it is not about one alone, for all."""
+    """What a record means for its course, or, where it is not about one alone, for all.
+
+    News of a stop are judged at once. Of other records of a push it is only noted that they are to
+    be judged, so that one replay does for all of them.
+    """
+    if since is None:
+        batch.unsettled.clear()
+    elif batch.defers:
+        _put_off(patient, course, since, now, batch)
+        return deciding.Difference()
     if course is not None:
         return deciding.recompute(course=course, patient=patient, now=now, since=since)
     batch.courses.clear()
     return deciding.recompute_all(patient=patient, now=now, since=since)
+
+
+def _put_off(
+    patient: Patient, course: Course | None, since: date, now: datetime, batch: Batch
+) -> None:
+    """Should this process end before it settles, a sweep finds what is behind."""
+    key = None if course is None else course.id
+    known = batch.unsettled.get(key)
+    batch.unsettled[key] = since if known is None else min(known, since)
+    if known is not None:
+        return
+    rows = Assignment.objects.filter(patient=patient, next_close_at__isnull=False)
+    if course is not None:
+        rows = Assignment.objects.filter(pk=course.id)
+        course.assignment.is_behind, course.assignment.next_close_at = True, now
+    rows.update(is_behind=True, next_close_at=now)
+
+
+@transaction.atomic
+def settle(*, patient: Patient, batch: Batch, now: datetime) -> tuple[Effect, ...]:
+    """Judge what the records of a push speak of; what the app says at once about all of them."""
+    if not batch.unsettled:
+        return ()
+    patient = _locked(patient)
+    found = deciding.Difference()
+    courses = [batch.courses.get(id) for id in batch.unsettled if id is not None]
+    if None in batch.unsettled or None in courses or batch.courses_at != patient.change_seq:
+        found = deciding.recompute_all(patient=patient, now=now)
+    else:
+        for course in courses:
+            assert course is not None
+            since = batch.unsettled[course.id]
+            found += deciding.recompute(course=course, patient=patient, now=now, since=since)
+    batch.unsettled.clear()
+    deciding.tell(patient, found, (), now=now)
+    batch.change_seq = patient.change_seq
+    return tuple(found.effects)
 
 
 def _merged(effects: Iterable[Effect], more: Iterable[Effect]) -> tuple[Effect, ...]:

@@ -779,8 +779,18 @@ def test_cost_grows_with_nothing(ben: OwnPhone, plan_of_ben: Any, done: dict[str
     costs = cost_of_a_day(ben, done)
     assert {name: cost for name, cost in costs.items() if cost > MOST_QUERIES[name]} == {}
 
+    # What came late replays the whole course, until the day on which it came has closed.
+    _logs_of_a_week(ben)
+    costs = cost_of_a_day(ben, done)
+    limits = MOST_QUERIES | {"session, new": 17, "check-in, new": 20, "push of 24": 331}
+    assert {name: cost for name, cost in costs.items() if cost > limits[name]} == {}
+
+    _logs_of_a_week(ben)
+    assert cost_of_a_day(ben, done) == costs
+
+
+def _logs_of_a_week(ben: OwnPhone) -> None:
     now = timezone.now().astimezone(ben.patient.zone)
     past = [now - timedelta(days=n % 7, hours=2) for n in range(50)]
     pushed(ben, *(item("session", uuid4(), 1, session_at(at)) for at in past))
     pushed(ben, *(item("check_in", uuid4(), 1, check_in_at(at)) for at in past))
-    assert cost_of_a_day(ben, done) == costs

@@ -155,6 +155,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name="assignment",
+            name="is_behind",
+            field=models.BooleanField(default=False),
+        ),
+        migrations.AddField(
+            model_name="assignment",
             name="judged_to",
             field=models.DateField(null=True),
         ),
