@@ -61,7 +61,7 @@ def traces(
     chance: Random,
 ) -> Iterator[Trace]:
     """Person after person. Each has chances of their own: a larger cohort begins with the same."""
-    planned = _planner(protocol)
+    planned = planner(protocol)
     for number in range(1, cohort + 1):
         own = Random(chance.getrandbits(64))  # noqa: S311
         person = _person(own, protocol)
@@ -76,7 +76,7 @@ def traces(
         yield Trace(number, person, tuple(life.judged(days)))
 
 
-def _planner(protocol: Protocol) -> Callable[[str, date, date], int]:
+def planner(protocol: Protocol) -> Callable[[str, date, date], int]:
     """Planned sets by the schedules of the protocol; they depend on the day of the phase alone."""
     catalogue = {
         row.exercise: ("affected", "reps") for p in protocol.phases for row in p.prescriptions

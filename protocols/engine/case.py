@@ -106,6 +106,7 @@ class Case:
     colour: Colour
     due: tuple[str, ...]  # the 4- and 6-week reviews of this date, and those a stop put off
     past: Judged | None = field(compare=False, repr=False)  # the date before
+    inherited: State = field(compare=False, repr=False)  # before people decided, or a return
 
     @property
     def numbers(self) -> Numbers:

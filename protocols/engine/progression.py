@@ -224,15 +224,18 @@ def replay(
     days: Iterable[Day],
     late: Iterable[Late] = (),
     decide: Callable[[Judged], Approval | None] = lambda judged: None,
+    *,
+    chain: Iterable[Judged] = (),
 ) -> tuple[Judged, ...]:
     """Judge every date in order, without holes. The same facts give the same answer, always.
 
     `decide` stands for a clinician who answers a date on the next morning, in cases and
-    simulations; a real course carries its decisions in the days.
+    simulations; a real course carries its decisions in the days. `chain` is what was judged before,
+    to go on from (`looking_back`); it comes back with the rest, changed where late data say so.
     """
     waiting = sorted(late, key=lambda one: (one.arrives, one.day.on))[::-1]
-    state = course.start()
-    past: list[Judged] = []
+    past = list(chain)
+    state = past[-1].after if past else course.start()
     for day in days:
         told: tuple[Alert, ...] = ()
         while waiting and waiting[-1].arrives <= day.on:
@@ -253,7 +256,7 @@ def judge(
 
     `planned` is given where the plan was carried out already and only the facts are new.
     """
-    state = decided(state, day)
+    inherited, state = state, decided(state, day)
     if day.is_session and _was_away(course, state) and not state.stop:
         state = _returned(course, state, day.on)
     if day.measured:
@@ -265,7 +268,7 @@ def judge(
     if planned is None:
         planned = planned_on(course, state, day)
     due = _reviews_due(course, state, day.on)
-    case = Case(course, state, day, planned, colour, due, past)
+    case = Case(course, state, day, planned, colour, due, past, inherited)
     for rule, row in ROWS:
         if (ruling := rule(case)) is not None:
             return _judged(case, row, ruling)
