@@ -374,29 +374,41 @@ def _take_late(
         raise ValueError(f"{day.on} was not judged yet, so nothing about it can be late")
     alerts: list[Alert] = []
     changed: list[Judged] = []
-    carried = past[first].before
+    carried, half_left = past[first].before, past[first].before.half_left
     for n in range(first, len(past)):
         old = past[n]
         told = day if n == first else old.day
         planned = old.case.planned if told.excused == old.day.excused else None
-        before = _as_lived(old.before, carried)
+        before = _as_lived(old.before, carried, half_left)
         new = judge(course, before, past[n - 1] if n else None, told, planned=planned)
+        lived = past[n + 1].case.inherited if n + 1 < len(past) else state
         past[n], carried = replace(new, told=old.told), new.after
-        if (new.rule, new.raised) != (old.rule, old.raised):
+        is_changed = (new.rule, new.raised) != (old.rule, old.raised)
+        half_left = _half_left(old.after.half_left, lived.half_left, new, is_changed=is_changed)
+        if is_changed:
             changed.append(new)
-            carried = replace(carried, half_left=new.case.half_left)
             alerts += [alert for alert in new.raised if alert not in old.raised]
         undone = old.outcome in PROPOSED and new.outcome not in PROPOSED
         if undone and any(one.day.approval for one in past[n + 1 :]):
             alerts.append(Alert("routine", "late-data"))
             state = _opened(state, "late-data")
-    state = _as_lived(state, carried)
+    state = _as_lived(state, carried, half_left)
     for judged in changed:
         state = _lightened(course, state, judged, today)
     return state, alerts
 
 
-def _as_lived(lived: State, true: State) -> State:
+def _half_left(said: int, lived: int, new: Judged, *, is_changed: bool) -> int:
+    """What the date after this one inherits: `said` by the verdict as it was, and as it was lived.
+
+    They differ where a half dose was said only later: it does not begin on the next date, but on
+    the one on which it is known, and late data that come after that do not take it away.
+    """
+    true = new.case.half_left if is_changed or lived < said else new.after.half_left
+    return max(lived, true) if lived > said else true
+
+
+def _as_lived(lived: State, true: State, half_left: int) -> State:
     """What a date inherits when one before it turned out differently.
 
     Phase, stop and reviews are as they were lived; counts, and the clock of the same phase, are as
@@ -414,7 +426,7 @@ def _as_lived(lived: State, true: State) -> State:
         started_on=clock.started_on,
         window_from=clock.window_from,
         days_left_out=clock.days_left_out,
-        half_left=true.half_left,
+        half_left=half_left,
         missed=true.missed,
         high_before=true.high_before,
         latest={name: one for name, one in latest.items() if one[0] >= clock.window_from},
