@@ -12,7 +12,15 @@ from datetime import date
 from math import ceil
 
 from protocols.engine.case import A_DAY, PROPOSED, Alert, Case, Course, Gate, Judged, Outcome, State
-from protocols.engine.day import Approval, Clearance, Colour, Day, Reported, colour_of
+from protocols.engine.day import (
+    Approval,
+    Clearance,
+    Colour,
+    Day,
+    Reported,
+    colour_of,
+    is_advised_rest,
+)
 from protocols.engine.gates import ASKED, GATES
 
 VERSION = "1.0.0"
@@ -86,21 +94,21 @@ def r6(case: Case) -> Ruling | None:
 
 def r8(case: Case) -> Ruling | None:
     """The third planned date missed in a row: nudge the patient."""
-    if case.missed_in_a_row != case.numbers["missed_nudge"]:
+    if not case.is_missed_in_a_row(case.numbers["missed_nudge"]):
         return None
     return Ruling(Outcome.HOLD, case.state, (Alert("patient", "nudge-3"),))
 
 
 def r9(case: Case) -> Ruling | None:
     """The seventh: routine alert; on return half dose, clock and windows restart (`_returned`)."""
-    if case.missed_in_a_row != case.numbers["missed_gap"]:
+    if not case.is_missed_in_a_row(case.numbers["missed_gap"]):
         return None
     return Ruling(Outcome.HOLD, _opened(case.state, "gap-7"), (Alert("routine", "gap-7"),))
 
 
 def r10(case: Case) -> Ruling | None:
     """The fourteenth: step back. What R9 said of the return still holds."""
-    if case.missed_in_a_row != case.numbers["missed_regress"]:
+    if not case.is_missed_in_a_row(case.numbers["missed_regress"]):
         return None
     return _step_back(case)
 
@@ -124,8 +132,10 @@ def r13(case: Case) -> Ruling | None:
 
 def r14(case: Case) -> Ruling | None:
     """All gates pass: propose the next phase, or completion of the last."""
-    if not all(finding.passed for gate in ASKED for finding in gate(case)):
-        return None
+    for gate in ASKED:
+        for finding in gate(case):
+            if not finding.passed:
+                return None
     is_last = case.phase.number == len(case.course.protocol.phases)
     return Ruling(Outcome.DISCHARGE if is_last else Outcome.ADVANCE, case.state, gates=GATES)
 
@@ -196,7 +206,8 @@ REVIEWS = (("review-4wk", "first_review_day"), ("review-6wk", "second_review_day
 
 
 def _reviewed(case: Case, code: str) -> Ruling | None:
-    return Ruling(Outcome.HOLD, case.state) if code in case.reviews_failed else None
+    is_failed = code in case.due and code in case.reviews_failed
+    return Ruling(Outcome.HOLD, case.state) if is_failed else None
 
 
 def _reviews_due(course: Course, state: State, on: date) -> tuple[str, ...]:
@@ -257,7 +268,7 @@ def judge(
     `planned` is given where the plan was carried out already and only the facts are new.
     """
     inherited, state = state, decided(state, day)
-    if day.is_session and _was_away(course, state) and not state.stop:
+    if state.missed and day.is_session and not state.stop and _was_away(course, state):
         state = _returned(course, state, day.on)
     if day.measured:
         newest = {one.metric: (day.on, one.value, one.record) for one in day.measured}
@@ -267,8 +278,9 @@ def judge(
         colour = colour_of(day, course.protocol.limits, course.numbers)
     if planned is None:
         planned = planned_on(course, state, day)
+    not_offered = not state.stop and is_advised_rest(day, course.protocol.limits)
     due = _reviews_due(course, state, day.on)
-    case = Case(course, state, day, planned, colour, due, past, inherited)
+    case = Case(course, state, day, planned, colour, not_offered, due, past, inherited)
     for rule, row in ROWS:
         if (ruling := rule(case)) is not None:
             return _judged(case, row, ruling)
@@ -317,7 +329,7 @@ def _judged(case: Case, row: str, ruling: Ruling) -> Judged:
     opened: list[str] = []
     if row in ("R5", "R6") and _soon_after_step_back(case):  # R7
         opened.append("red-after-regress")
-    if not halts:
+    if case.due and not halts:
         opened += case.reviews_failed
     high_before = state.high_before + 1 if case.not_offered else 0
     if high_before == case.numbers["high_pain_before_in_a_row"]:
@@ -330,19 +342,23 @@ def _judged(case: Case, row: str, ruling: Ruling) -> Judged:
     if half_left is None:
         half_left = state.half_left if ruling.stopped else case.half_left
     days_left_out = after.days_left_out
-    if after.started_on <= day.on and (ruling.stopped or case.excused):
+    if (ruling.stopped or case.excused) and after.started_on <= day.on:
         days_left_out += 1
-    after = _changed(
-        after,
-        reviews=after.reviews.union(opened),
-        reviews_due=case.due if halts else (),
-        high_before=high_before,
-        missed=missed,
-        half_left=half_left,
-        days_left_out=days_left_out,
-    )
+    due = case.due if halts else ()
+    was = after.reviews_due, after.high_before, after.missed, after.half_left, after.days_left_out
+    if opened or (due, high_before, missed, half_left, days_left_out) != was:
+        after = replace(
+            after,
+            reviews=after.reviews.union(opened),
+            reviews_due=due,
+            high_before=high_before,
+            missed=missed,
+            half_left=half_left,
+            days_left_out=days_left_out,
+        )
     raised = ruling.alerts
-    if codes := [*day.review_signs, *opened]:
+    if opened or day.reported:
+        codes = (*day.review_signs, *opened)
         raised += tuple(Alert("routine", code) for code in codes)
     return Judged(case, row, ruling.outcome, after, raised, ruling.stopped, ruling.gates)
 
@@ -350,12 +366,6 @@ def _judged(case: Case, row: str, ruling: Ruling) -> Judged:
 def _soon_after_step_back(case: Case) -> bool:
     last = case.state.last_step_back
     return last is not None and (case.day.on - last).days <= case.numbers["red_after_regress_days"]
-
-
-def _changed(state: State, **values: object) -> State:
-    """The state with these values; the same object where nothing differs, as on most dates."""
-    changes = {name: value for name, value in values.items() if getattr(state, name) != value}
-    return replace(state, **changes) if changes else state  # type: ignore[arg-type]
 
 
 # --- Late data --------------------------------------------------------------------------------
