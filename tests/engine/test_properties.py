@@ -168,7 +168,8 @@ def test_fewer_sets_never_make_treatment_harder(size: int, seed: int) -> None:
         whole, fewer = told.judged(), told.but(at, done=min(done, told.days[at].done)).judged()
         if done == 0:  # no session: that of this date is not known, so nothing is proposed on it
             assert fewer[at].outcome not in PROPOSED
-            assert number_of(told, fewer[at].after) <= number_of(told, whole[at].before)
+            if whole[at].day.clearance is None:
+                assert number_of(told, fewer[at].after) <= number_of(told, whole[at].before)
             return
         for more, less in zip(whole, fewer, strict=True):
             assert less.after == more.after
