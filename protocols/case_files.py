@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     TypeAdapter,
+    ValidationError,
     model_validator,
 )
 
@@ -190,7 +191,20 @@ class CaseFile(Shape):
         return self
 
 
+class History(Shape):
+    """One line of a file of histories (README.md beside the cases): dates, and no person."""
+
+    id: str
+    starts: Iso
+    joins: Iso | None = None
+    phase: str = ""
+    baseline_nprs_worst: Pain | None = None
+    approvals: Literal["next_morning", "as_dated"] = "next_morning"
+    dates: list[CaseDate]
+
+
 CASE: TypeAdapter[CaseFile] = TypeAdapter(CaseFile)
+NOT_TOLD = Person(age=0)
 
 
 def case_files(root: Path = ROOT) -> list[Path]:
@@ -204,6 +218,40 @@ def read_case(path: Path, *, root: Path = ROOT) -> tuple[CaseFile | None, Text]:
     if case is not None:
         text.find(_findings(case))
     return (None if text.findings else case), text
+
+
+def read_histories(path: Path, slug: str) -> Iterator[CaseFile]:
+    """Line by line, as cases of this protocol; ValueError names the line that is none."""
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield _history(line, slug)
+            except ValidationError as error:
+                first = error.errors(include_url=False, include_input=False)[0]
+                at = pointer(*first["loc"])
+                raise ValueError(f"{path.name}:{number}: {at}: {first['msg']}") from None
+            except ValueError as error:
+                raise ValueError(f"{path.name}:{number}: {error}") from None
+
+
+def _history(line: str, slug: str) -> CaseFile:
+    told = History.model_validate_json(line)
+    case = CaseFile(
+        id=told.id,
+        title=told.id,
+        protocol=slug,
+        timezone="UTC",
+        starts=told.starts,
+        joins=told.joins,
+        phase=told.phase,
+        person=NOT_TOLD.model_copy(update={"baseline_nprs_worst": told.baseline_nprs_worst}),
+        approvals=told.approvals,
+        planned={},
+        dates=told.dates,
+    )
+    if found := next(_findings(case), None):
+        raise ValueError(f"{found.path}: {found.message}")
+    return case
 
 
 def _findings(case: CaseFile) -> Iterator[Finding]:

@@ -7,20 +7,23 @@ comes of them says whether a protocol moves, waits and stops where its author ex
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from functools import partial
 from math import exp
 from random import Random
 from statistics import quantiles
 from uuid import UUID
 
+from protocols import case_files, playing
+from protocols.case_files import CaseFile
 from protocols.engine import predicate
 from protocols.engine.case import PROPOSED, Course, Judged, Outcome, Planned, State
 from protocols.engine.day import Approval, Clearance, Day, Measured, Numbers, Reported
 from protocols.engine.definition import Criterion, Protocol
 from protocols.engine.plan import PhaseSpan, Side, prescribe, sets_of, slots_on
-from protocols.engine.progression import decided, judge, planned_on
+from protocols.engine.progression import decided, judge, planned_on, replay
 from protocols.knowledge import Metric
 
 FIRST = date(2026, 1, 5)  # D1 of everybody, so that a seed gives the same dates for ever
@@ -45,9 +48,12 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
+    """What became of one person. A history that was read has a name, and nobody invented it."""
+
     number: int
-    person: Person
+    person: Person | None
     days: tuple[Judged, ...]
+    name: str = ""
 
 
 def traces(
@@ -74,6 +80,35 @@ def traces(
         )
         life = _Life(own, person, course, metrics, flags)
         yield Trace(number, person, tuple(life.judged(days)))
+
+
+def retold(
+    protocol: Protocol, histories: Iterable[CaseFile], *, numbers: Numbers, days: int
+) -> Iterator[Trace]:
+    """Histories that were lived, judged by this protocol; sets are planned as it schedules them.
+
+    What was logged stays as it was, whatever this protocol would have asked for.
+    """
+    planned = planner(protocol)
+    for number, case in enumerate(histories, start=1):
+        if unknown := playing.unknown_phases(case, protocol):
+            raise ValueError(f"{case.id}: {protocol.slug} has no {', '.join(unknown)}")
+        course = replace(
+            playing.course_of(case, protocol, numbers), planned=planned, reviews=frozenset()
+        )
+        told, late = case_files.lived(case, numbers)
+        answers = case.approvals == "next_morning"
+        judged = replay(
+            course,
+            told[:days],
+            [one for one in late if one.arrives <= told[:days][-1].on],
+            partial(playing.as_proposed, protocol) if answers else _nobody,
+        )
+        yield Trace(number, None, judged, case.id)
+
+
+def _nobody(_: Judged) -> None:
+    return None
 
 
 def planner(protocol: Protocol) -> Planned:
@@ -111,7 +146,7 @@ def _person(chance: Random, protocol: Protocol) -> Person:
 
 
 def day_of(judged: Judged) -> int:
-    return (judged.on - FIRST).days + 1
+    return (judged.on - judged.case.course.first).days + 1
 
 
 def place_of(judged: Judged) -> str:
@@ -277,6 +312,7 @@ class Summary:
 
     def take(self, trace: Trace) -> None:
         self.cohort += 1
+        self.days = max(self.days, len(trace.days))
         self.places += [Counter() for _ in range(self.days - len(self.places))]
         decided_on: dict[Outcome, int] = {}
         arrived: dict[str, int] = {}
@@ -298,8 +334,8 @@ class Summary:
         return (*(phase.id for phase in self.protocol.phases), COMPLETED, STOPPED)
 
     def shares(self, place: str) -> list[float]:
-        """The share of the cohort in a place, day by day."""
-        return [places[place] / self.cohort for places in self.places]
+        """The share in a place, day by day, of those whose history is that long."""
+        return [places[place] / places.total() for places in self.places]
 
 
 def quartiles(days: Sequence[int]) -> tuple[float, float, float] | None:

@@ -388,7 +388,7 @@ def _chain(verdicts: Verdicts, judged_to: date | None) -> list[list[object]]:
     sessions = [one.on for one in reversed(verdicts.chain) if one.counts]
     first = looks_back_to(verdicts.engine, verdicts.after, judged_to + A_DAY, sessions)
     return [
-        [state_as_json(one.before), day_as_json(one.day), one.case.planned]
+        [state_as_json(one.case.inherited), day_as_json(one.day), one.case.planned]
         for one in verdicts.chain
         if one.on >= first
     ]

@@ -234,7 +234,7 @@ def inputs_of(judged: Judged, first: date) -> Shown:
     return {
         "days": [
             {
-                "before": state_as_json(one.before),
+                "inherited": state_as_json(one.case.inherited),
                 "day": day_as_json(one.day),
                 "planned": one.case.planned,
             }

@@ -122,6 +122,7 @@ class Case:
     day: Day
     planned: int  # sets, after any half dose
     colour: Colour
+    not_offered: bool  # S-PRE: too much pain before, and nothing was done
     due: tuple[str, ...]  # the 4- and 6-week reviews of this date, and those a stop put off
     past: Judged | None = field(compare=False, repr=False)  # the date before
     inherited: State = field(compare=False, repr=False)  # before people decided, or a return
@@ -139,14 +140,6 @@ class Case:
         return self.course.protocol.phase(self.state.phase_id)
 
     @property
-    def not_offered(self) -> bool:
-        """S-PRE: pain before at RED_dur or more and below SEV, and nothing was done."""
-        before, limits = self.day.before, self.limits
-        if before is None or self.day.is_session or self.state.stop:
-            return False
-        return limits.red <= before < limits.severe
-
-    @property
     def excused(self) -> bool:
         return self.day.excused or self.not_offered
 
@@ -154,9 +147,8 @@ class Case:
     def missed(self) -> bool:
         return self.planned > 0 and not self.day.is_session and not self.excused
 
-    @property
-    def missed_in_a_row(self) -> int:
-        return self.state.missed + 1 if self.missed else 0
+    def is_missed_in_a_row(self, number: float) -> bool:
+        return self.state.missed + 1 == number and self.missed
 
     @property
     def half_left(self) -> int:

@@ -128,8 +128,15 @@ class Day:
         """Pain at or above SEV, or a pop, told without a set logged."""
         if self.is_session:
             return self.pain_otherwise is not None and self.pain_otherwise >= limits.severe
-        pains = (self.pain_otherwise, self.before, self.during, self.next_morning)
-        return self.pop_felt or any(pain is not None and pain >= limits.severe for pain in pains)
+        told = self.pain_otherwise or 0, self.before or 0, self.during or 0, self.next_morning or 0
+        return self.pop_felt or max(told) >= limits.severe
+
+
+def is_advised_rest(day: Day, limits: Limits) -> bool:
+    """S-PRE: pain before at RED_dur or more and below SEV, and nothing was done."""
+    if day.before is None or day.is_session:
+        return False
+    return limits.red <= day.before < limits.severe
 
 
 def is_n_red(day: Day, limits: Limits, numbers: Numbers) -> bool:
@@ -145,8 +152,7 @@ def colour_of(day: Day, limits: Limits, numbers: Numbers) -> Colour:
     if not day.is_session:
         return Colour.NONE
     during, rise = day.during or 0, day.rise
-    pains = [pain for pain in (day.before, day.during, day.next_morning) if pain is not None]
-    if day.pop_felt or max(pains, default=0) >= limits.severe:
+    if day.pop_felt or max(during, day.before or 0, day.next_morning or 0) >= limits.severe:
         return Colour.SEVERE
     settle = day.settle_min if limits.nerve and day.settle_min is not None else 0
     if (

@@ -12,7 +12,15 @@ from datetime import date
 from math import ceil
 
 from protocols.engine.case import A_DAY, PROPOSED, Alert, Case, Course, Gate, Judged, Outcome, State
-from protocols.engine.day import Approval, Clearance, Colour, Day, Reported, colour_of
+from protocols.engine.day import (
+    Approval,
+    Clearance,
+    Colour,
+    Day,
+    Reported,
+    colour_of,
+    is_advised_rest,
+)
 from protocols.engine.easing import tallied
 from protocols.engine.gates import ASKED, GATES
 from protocols.engine.glides import nerve_after
@@ -88,21 +96,21 @@ def r6(case: Case) -> Ruling | None:
 
 def r8(case: Case) -> Ruling | None:
     """The third planned date missed in a row: nudge the patient."""
-    if case.missed_in_a_row != case.numbers["missed_nudge"]:
+    if not case.is_missed_in_a_row(case.numbers["missed_nudge"]):
         return None
     return Ruling(Outcome.HOLD, case.state, (Alert("patient", "nudge-3"),))
 
 
 def r9(case: Case) -> Ruling | None:
     """The seventh: routine alert; on return half dose, clock and windows restart (`_returned`)."""
-    if case.missed_in_a_row != case.numbers["missed_gap"]:
+    if not case.is_missed_in_a_row(case.numbers["missed_gap"]):
         return None
     return Ruling(Outcome.HOLD, _opened(case.state, "gap-7"), (Alert("routine", "gap-7"),))
 
 
 def r10(case: Case) -> Ruling | None:
     """The fourteenth: step back. What R9 said of the return still holds."""
-    if case.missed_in_a_row != case.numbers["missed_regress"]:
+    if not case.is_missed_in_a_row(case.numbers["missed_regress"]):
         return None
     return _step_back(case)
 
@@ -126,8 +134,10 @@ def r13(case: Case) -> Ruling | None:
 
 def r14(case: Case) -> Ruling | None:
     """All gates pass: propose the next phase, or completion of the last."""
-    if not all(finding.passed for gate in ASKED for finding in gate(case)):
-        return None
+    for gate in ASKED:
+        for finding in gate(case):
+            if not finding.passed:
+                return None
     is_last = case.phase.number == len(case.course.protocol.phases)
     return Ruling(Outcome.DISCHARGE if is_last else Outcome.ADVANCE, case.state, gates=GATES)
 
@@ -204,7 +214,8 @@ REVIEWS = (("review-4wk", "first_review_day"), ("review-6wk", "second_review_day
 
 
 def _reviewed(case: Case, code: str) -> Ruling | None:
-    return Ruling(Outcome.HOLD, case.state) if code in case.reviews_failed else None
+    is_failed = code in case.due and code in case.reviews_failed
+    return Ruling(Outcome.HOLD, case.state) if is_failed else None
 
 
 def _reviews_due(course: Course, state: State, on: date) -> tuple[str, ...]:
@@ -265,7 +276,7 @@ def judge(
     `planned` is given where the plan was carried out already and only the facts are new.
     """
     inherited, state = state, decided(state, day)
-    if day.is_session and _was_away(course, state) and not state.stop:
+    if state.missed and day.is_session and not state.stop and _was_away(course, state):
         state = _returned(course, state, day.on)
     if day.measured:
         newest = {one.metric: (day.on, one.value, one.record) for one in day.measured}
@@ -275,8 +286,9 @@ def judge(
         colour = colour_of(day, course.protocol.limits, course.numbers)
     if planned is None:
         planned = planned_on(course, state, day)
+    not_offered = not state.stop and is_advised_rest(day, course.protocol.limits)
     due = _reviews_due(course, state, day.on)
-    case = Case(course, state, day, planned, colour, due, past, inherited)
+    case = Case(course, state, day, planned, colour, not_offered, due, past, inherited)
     for rule, row in ROWS:
         if (ruling := rule(case)) is not None:
             return _judged(case, row, ruling)
@@ -325,7 +337,7 @@ def _judged(case: Case, row: str, ruling: Ruling) -> Judged:
     opened: list[str] = []
     if row in ("R5", "R6") and _soon_after_step_back(case):  # R7
         opened.append("red-after-regress")
-    if not halts:
+    if case.due and not halts:
         opened += case.reviews_failed
     high_before = state.high_before + 1 if case.not_offered else 0
     if high_before == case.numbers["high_pain_before_in_a_row"]:
@@ -338,21 +350,27 @@ def _judged(case: Case, row: str, ruling: Ruling) -> Judged:
     if half_left is None:
         half_left = state.half_left if ruling.stopped else case.half_left
     days_left_out = after.days_left_out
-    if after.started_on <= day.on and (ruling.stopped or case.excused):
+    if (ruling.stopped or case.excused) and after.started_on <= day.on:
         days_left_out += 1
-    after = _changed(
-        after,
-        eases=tallied(after.eases, day, case.numbers),
-        nerve=nerve_after(case, counts=not ruling.stopped),
-        reviews=after.reviews.union(opened),
-        reviews_due=case.due if halts else (),
-        high_before=high_before,
-        missed=missed,
-        half_left=half_left,
-        days_left_out=days_left_out,
-    )
+    due = case.due if halts else ()
+    was = after.reviews_due, after.high_before, after.missed, after.half_left, after.days_left_out
+    if opened or (due, high_before, missed, half_left, days_left_out) != was:
+        after = replace(
+            after,
+            reviews=after.reviews.union(opened),
+            reviews_due=due,
+            high_before=high_before,
+            missed=missed,
+            half_left=half_left,
+            days_left_out=days_left_out,
+        )
+    eases = tallied(after.eases, day, case.numbers)
+    nerve = nerve_after(case, counts=not ruling.stopped)
+    if eases is not after.eases or nerve is not after.nerve:
+        after = replace(after, eases=eases, nerve=nerve)
     raised = ruling.alerts
-    if codes := [*day.review_signs, *opened]:
+    if opened or day.reported:
+        codes = (*day.review_signs, *opened)
         raised += tuple(Alert("routine", code) for code in codes)
     return Judged(case, row, ruling.outcome, after, raised, ruling.stopped, ruling.gates)
 
@@ -360,12 +378,6 @@ def _judged(case: Case, row: str, ruling: Ruling) -> Judged:
 def _soon_after_step_back(case: Case) -> bool:
     last = case.state.last_step_back
     return last is not None and (case.day.on - last).days <= case.numbers["red_after_regress_days"]
-
-
-def _changed(state: State, **values: object) -> State:
-    """The state with these values; the same object where nothing differs, as on most dates."""
-    changes = {name: value for name, value in values.items() if getattr(state, name) != value}
-    return replace(state, **changes) if changes else state  # type: ignore[arg-type]
 
 
 # --- Late data --------------------------------------------------------------------------------
@@ -384,29 +396,41 @@ def _take_late(
         raise ValueError(f"{day.on} was not judged yet, so nothing about it can be late")
     alerts: list[Alert] = []
     changed: list[Judged] = []
-    carried = past[first].before
+    carried, half_left = past[first].before, past[first].before.half_left
     for n in range(first, len(past)):
         old = past[n]
         told = day if n == first else old.day
         planned = old.case.planned if told.excused == old.day.excused else None
-        before = _as_lived(old.before, carried)
+        before = _as_lived(old.before, carried, half_left)
         new = judge(course, before, past[n - 1] if n else None, told, planned=planned)
+        lived = past[n + 1].case.inherited if n + 1 < len(past) else state
         past[n], carried = replace(new, told=old.told), new.after
-        if (new.rule, new.raised) != (old.rule, old.raised):
+        is_changed = (new.rule, new.raised) != (old.rule, old.raised)
+        half_left = _half_left(old.after.half_left, lived.half_left, new, is_changed=is_changed)
+        if is_changed:
             changed.append(new)
-            carried = replace(carried, half_left=new.case.half_left)
             alerts += [alert for alert in new.raised if alert not in old.raised]
         undone = old.outcome in PROPOSED and new.outcome not in PROPOSED
         if undone and any(one.day.approval for one in past[n + 1 :]):
             alerts.append(Alert("routine", "late-data"))
             state = _opened(state, "late-data")
-    state = _as_lived(state, carried)
+    state = _as_lived(state, carried, half_left)
     for judged in changed:
         state = _lightened(course, state, judged, today)
     return state, alerts
 
 
-def _as_lived(lived: State, true: State) -> State:
+def _half_left(said: int, lived: int, new: Judged, *, is_changed: bool) -> int:
+    """What the date after this one inherits: `said` by the verdict as it was, and as it was lived.
+
+    They differ where a half dose was said only later: it does not begin on the next date, but on
+    the one on which it is known, and late data that come after that do not take it away.
+    """
+    true = new.case.half_left if is_changed or lived < said else new.after.half_left
+    return max(lived, true) if lived > said else true
+
+
+def _as_lived(lived: State, true: State, half_left: int) -> State:
     """What a date inherits when one before it turned out differently.
 
     Phase, stop and reviews are as they were lived; counts, and the clock of the same phase, are as
@@ -424,7 +448,7 @@ def _as_lived(lived: State, true: State) -> State:
         started_on=clock.started_on,
         window_from=clock.window_from,
         days_left_out=clock.days_left_out,
-        half_left=true.half_left,
+        half_left=half_left,
         missed=true.missed,
         high_before=true.high_before,
         eases=true.eases,

@@ -26,7 +26,9 @@ from tests.bench.machine import ROOT, Others, surroundings
 if TYPE_CHECKING:  # the rest needs the environment that is made here
     from tests.bench.measuring import Result
 
-PARTS = ("floors", "plan", "flat", "session", "push", "feed", "start", "memory", "server")
+PARTS = (
+    "floors", "plan", "flat", "session", "push", "feed", "engine", "start", "memory", "server",
+)  # fmt: skip
 ON_DEMAND = ("server",)  # compares two ways to serve: a question one asks once
 ROUNDS, SECONDS = 15, 0.4
 QUICK_ROUNDS, QUICK_SECONDS = 5, 0.2

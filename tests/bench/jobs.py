@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from uuid import uuid4
@@ -23,6 +24,7 @@ from tests.bench.filling import A_DAY, UPLOADED_DAYS, Phone, Stock, push, upload
 from tests.bench.load import FRESH, Load, Unexpected, Window
 from tests.bench.machine import READY_WITHIN_S, ROOT, Memory, Process, web
 from tests.bench.measuring import Figure, Goal, Result, in_turns, ratio, tail, times_of, usual
+from tests.bench.replaying import FOUR_WEEKS, YEAR, f6, lives, processor_time, replayed
 
 CONCURRENCIES = (1, 8)
 PUSHED = 24
@@ -277,6 +279,23 @@ def feed(bench: Bench) -> list[Result]:
     ]
 
 
+def engine(bench: Bench) -> list[Result]:
+    """What a replay takes of a processor, one patient of each protocol, against F6."""
+    results = []
+    for count, goal in ((FOUR_WEEKS, None), (YEAR, Goal(at_most=30))):
+        people = lives(count)
+        dates = [day for one in people for day in one.days]
+        replays, floors_ = [], []
+        for number in range(bench.rounds):
+            bench.step(f"replay of {count} days, round {number + 1} of {bench.rounds}")
+            replays.append(processor_time(partial(replayed, people), bench.seconds / 4))
+            floors_.append(processor_time(partial(f6, dates), bench.seconds / 4))
+        figure = Figure.of([a / b for a, b in zip(replays, floors_, strict=True)])
+        details = {"p50_ms": Figure.of(replays).median * 1000 / len(people)}
+        results.append(Result("engine", f"replay of {count} days", "F6", figure, goal, details))
+    return results
+
+
 def start(bench: Bench) -> list[Result]:
     """How long until a web worker answers, against Django alone with the same apps."""
     alone = [sys.executable, "-c", "import django; django.setup()"]
@@ -387,6 +406,7 @@ PARTS: Mapping[str, Callable[[Bench], list[Result]]] = {
     "session": session,
     "push": pushes,
     "feed": feed,
+    "engine": engine,
     "start": start,
     "memory": memory,
     "server": server,

@@ -22,6 +22,7 @@ from protocols.engine import predicate
 from protocols.engine.case import Course, Judged
 from protocols.engine.day import Approval, Clearance, Day, Measured, Reported
 from protocols.engine.progression import Late, replay
+from protocols.engine.storing import day_as_json
 from protocols.simulation import planner
 from tests.builders import FIRST, numbers, protocol
 
@@ -55,10 +56,11 @@ class History:
         return replace(self, days=tuple(days))
 
     def __repr__(self) -> str:
-        """What one needs to repeat it: only what was said."""
-        told = [repr(day) for day in self.days] + [repr(one) for one in self.late]
+        """What was said, and nothing else."""
+        said = [day_as_json(day) for day in self.days]
+        late = [{"arrives": f"{one.arrives}", **day_as_json(one.day)} for one in self.late]
         slug, start = self.course.protocol.slug, self.course.start_phase_id
-        return "\n".join([f"{slug} from {start}, baseline {self.course.baseline}", *told])
+        return f"<{slug} from {start}, baseline {self.course.baseline}, {said}, late {late}>"
 
 
 @cache
@@ -98,12 +100,14 @@ def _segment(slug: str) -> st.SearchStrategy[list[Said]]:
             | ({"measured": clear} if measured and n % 4 == 0 else {})
             for n in range(length)
         ],
-        st.integers(1, 9),
+        st.integers(1, 9) | st.just(30),
         st.integers(0, of.limits.progress),
         st.sampled_from([True, True, False]),
     )
     away = st.builds(
-        lambda length, excused: [{"excused": excused}] * length, st.integers(1, 8), often_false
+        lambda length, excused: [{"excused": excused}] * length,
+        st.integers(1, 8) | st.just(16),
+        often_false,
     )
     odd = st.fixed_dictionaries(
         {
@@ -129,7 +133,8 @@ def _segment(slug: str) -> st.SearchStrategy[list[Said]]:
         st.just({"approval": Approval(ends=True)}),
     ).map(lambda said: CALM | said)
     one = st.one_of(odd, sore, event).map(lambda said: [said])
-    return st.one_of(calm, one, calm, one, away)
+    rest = st.builds(lambda n: [{"before": of.limits.red}] * n, st.integers(1, 3))  # S-PRE
+    return st.one_of(calm, one, calm, one, away, rest)
 
 
 SEGMENTS = {slug: st.lists(_segment(slug), min_size=1, max_size=12) for slug in SLUGS}
@@ -161,9 +166,10 @@ def histories(draw: st.DrawFn, *, late: bool = False) -> History:
 @st.composite
 def _late(draw: st.DrawFn, days: tuple[Day, ...]) -> tuple[Late, ...]:
     """What some dates turned out to be: a log nobody knew of, another pain, another rating."""
+    answered = [n for n, day in enumerate(days[1:]) if day.approval] or [0]
     found = []
     for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, len(days) - 2))
+        at = draw(st.integers(0, len(days) - 2) | st.sampled_from(answered))
         arrives = draw(st.integers(at + 1, len(days) - 1))
         said = draw(
             st.one_of(

@@ -362,6 +362,23 @@ def test_t8_a_late_assessment_counts_from_its_own_date() -> None:
         assert result[-1].after.latest["walk_pain"][1] == newest
 
 
+def test_t8_a_half_dose_told_late_outlives_other_late_data() -> None:
+    """Nobody trained since the RED became known, so the next session day is still at half dose."""
+    lived = [
+        day(1),
+        day(2),
+        day(3),
+        missed(4, excused=True),
+        missed(5, excused=True),
+        day(6),
+        day(7),
+    ]
+    red, rating = late(4, day(2, during=6)), late(5, day(1, next_morning=0))
+    assert planned(lived, late=red) == [10, 10, 10, 0, 0, 5, 10]
+    assert planned(lived, late=red + rating) == [10, 10, 10, 0, 0, 5, 10]
+    assert planned(lived, late=red + late(4, day(1, next_morning=0))) == [10, 10, 10, 0, 0, 5, 10]
+
+
 def test_t8_only_a_judged_date_can_be_late() -> None:
     with pytest.raises(ValueError, match="not judged yet"):
         judged([day(1)], late=late(1, day(1)))

@@ -10,8 +10,9 @@ from datetime import date, timedelta
 import pytest
 from hypothesis import strategies as st
 
-from protocols.engine.case import Course, Judged, Sample, State
-from protocols.engine.day import Approval, Clearance, Day, Measured, Reported
+from protocols.engine.case import Course, Judged, Nerve, Sample, State
+from protocols.engine.day import Approval, Clearance, Colour, Day, Felt, Measured, Reported
+from protocols.engine.easing import Tally
 from protocols.engine.looking_back import Kept, looks_back_to, recalled
 from protocols.engine.progression import replay
 from protocols.engine.storing import day_as_json, day_from_json, state_as_json, state_from_json
@@ -33,8 +34,17 @@ DAYS = st.builds(
     next_morning=PAINS, settle_min=st.none() | COUNTS, spread=st.booleans(),
     pop_felt=st.booleans(), reported=SIGNS, pain_otherwise=PAINS,
     measured=st.lists(st.builds(Measured, WORDS, VALUES, WORDS), max_size=3).map(tuple),
-    excused=st.booleans(), clearance=st.none() | st.builds(Clearance, WORDS),
-    approval=st.none() | st.builds(Approval, WORDS, st.booleans()), opened=CODES, closed=CODES,
+    excused=st.booleans(), clearance=st.none() | st.builds(Clearance, WORDS, st.booleans()),
+    felt=st.lists(st.builds(Felt, WORDS, PAINS, COUNTS, PAINS), max_size=3).map(tuple),
+    slider=st.booleans(), approval=st.none() | st.builds(Approval, WORDS, st.booleans()), opened=CODES, closed=CODES,
+)  # fmt: skip
+TALLIES = st.builds(Tally, st.lists(DATES, max_size=3).map(tuple), st.booleans(), st.none() | DATES)
+MAYBE = st.none() | st.booleans()
+NERVES = st.builds(
+    Nerve,
+    settle_min=st.none() | COUNTS, last_n_red=st.none() | DATES, exam=st.none() | SAMPLES,
+    at_night=MAYBE, constant=MAYBE, below_knee=MAYBE,
+    sliders=st.lists(st.tuples(DATES, st.sampled_from(Colour)), max_size=3).map(tuple),
 )  # fmt: skip
 STATES = st.builds(
     State,
@@ -42,6 +52,7 @@ STATES = st.builds(
     last_step_back=st.none() | DATES, stop=SIGNS, missed=COUNTS, high_before=COUNTS,
     reviews=st.frozensets(WORDS, max_size=3), reviews_due=CODES,
     latest=st.dictionaries(WORDS, SAMPLES, max_size=3), ended=st.booleans(),
+    eases=st.dictionaries(WORDS, TALLIES, max_size=3), nerve=NERVES,
 )  # fmt: skip
 
 
@@ -73,6 +84,8 @@ def test_every_field_is_drawn() -> None:
         last_step_back=FIRST, stop=(Reported("severe", "urgent"),), missed=3, high_before=1,
         reviews=frozenset({"gap-7", "age-review"}), reviews_due=("review-4wk",),
         latest={"walk_pain": (FIRST, 0.5, "r1")}, ended=True,
+        eases={"p1": Tally((FIRST,), hurt_last=True)},
+        nerve=Nerve(settle_min=5, sliders=((FIRST, Colour.GREEN),)),
     )  # fmt: skip
     assert state_as_json(full) == {
         "phase_id": "phase-2", "started_on": "2026-03-02", "window_from": "2026-03-02",
@@ -80,8 +93,12 @@ def test_every_field_is_drawn() -> None:
         "stop": [{"code": "severe", "level": "urgent"}], "missed": 3, "high_before": 1,
         "reviews": ["age-review", "gap-7"], "reviews_due": ["review-4wk"],
         "latest": {"walk_pain": ["2026-03-02", 0.5, "r1"]}, "ended": True,
+        "eases": {"p1": {"row": ["2026-03-02"], "hurt_last": True}},
+        "nerve": {"settle_min": 5, "sliders": [["2026-03-02", "GREEN"]]},
     }  # fmt: skip
     assert state_as_json(full).keys() == set(State.__dataclass_fields__)
+    [slider] = state_from_json(state_as_json(full)).nerve.sliders
+    assert slider[1] is Colour.GREEN
 
 
 def test_a_quiet_date_takes_little_room() -> None:

@@ -77,7 +77,7 @@ def test_it_runs_from_beginning_to_end(tmp_path: Path) -> None:
     )  # fmt: skip
     assert ran.returncode in (0, 1), ran.stderr
     told = json.loads((tmp_path / "b").read_text())
-    parts = {"floors", "plan", "flat", "session", "push", "feed", "start", "memory"}
+    parts = {"floors", "plan", "flat", "session", "push", "feed", "engine", "start", "memory"}
     assert {one["part"] for one in told["results"]} == parts
     assert told["sizes"]["uploaders"] > 0
     assert told["commit"]

@@ -202,3 +202,98 @@ def test_a_cohort_of_nobody_is_refused(run: Run, count: str) -> None:
 def test_a_picture_that_cannot_be_written(run: Run, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="No such file"):
         run(*SMALL, "pht", "--svg", str(tmp_path / "nowhere" / "plot.svg"))
+
+
+def test_a_trace_in_a_file(run: Run, tmp_path: Path) -> None:
+    """The same lines that --json prints, beside the table."""
+    path = tmp_path / "trace.ndjson"
+    assert "completed" in run(*SMALL, "hs-grade-1", "--trace", str(path))[1]
+    *people, _ = run(*SMALL, "hs-grade-1", "--json")[1].splitlines()
+    assert path.read_text().splitlines() == people
+    with pytest.raises(CommandError, match="No such file"):
+        run(*SMALL, "pht", "--trace", str(tmp_path / "nowhere" / "trace"))
+
+
+# --- simulate with histories ------------------------------------------------------------------
+
+
+def lived(*, name: str = "h1", days: int = 9, **said: object) -> dict[str, object]:
+    """Somebody who does everything, is assessed on the third date, and hurts on the last."""
+    clear = {"walk_pain": 0, "jog_slow_pain": 0, "sl_squat_pain": 0, "iso90_pct": 60,
+             "iso90_pain": 0, "knee_ext_lag_deg": 0}  # fmt: skip
+    dates: list[dict[str, object]] = [
+        {
+            "on": f"2026-01-{5 + n:02}",
+            "log": {"done": 99, "before": 1, "during": 6 if n == days - 1 else 1, "next": 1},
+        }
+        for n in range(days)
+    ]
+    if days > 2:
+        dates[2]["measured"] = clear
+    return {"id": name, "starts": "2026-01-05", "dates": dates, **said}
+
+
+@pytest.fixture
+def of_histories(run: Run, tmp_path: Path) -> Callable[..., str]:
+    def simulate(*lines: object, words: tuple[str, ...] = ()) -> str:
+        path = tmp_path / "histories.ndjson"
+        told = (line if isinstance(line, str) else json.dumps(line) for line in lines)
+        path.write_text("".join(f"{line}\n" for line in told))
+        return run("simulate", "--protocol", "hs-grade-1", "--histories", str(path), *words)[1]
+
+    return simulate
+
+
+def test_histories_that_were_lived(of_histories: Callable[..., str]) -> None:
+    said = of_histories(lived(), lived(name="h2", days=2), words=("--json",))
+    first, second, summary = [json.loads(line) for line in said.splitlines()]
+    assert (first["id"], [one["day"] for one in first["days"]]) == ("h1", list(range(1, 10)))
+    assert [one["rule"] for one in first["days"]][:4] == ["R15", "R15", "R14", "R15"]
+    assert [one["phase_id"] for one in first["days"]][2:4] == ["phase-1", "phase-2"]
+    assert first["days"][-1]["colour"] == "RED"
+    assert len(second["days"]) == 2
+    assert (summary["cohort"], summary["days"], summary["seed"]) == (2, 9, None)
+    assert summary["shares"]["phase-2"] == [0, 0, 0, 1, 1, 1, 1, 1, 1]  # of who is still told of
+
+
+def test_histories_as_they_were_decided_and_cut_short(of_histories: Callable[..., str]) -> None:
+    said = of_histories(lived(approvals="as_dated"), words=("--json", "--days", "4"))
+    person, _ = [json.loads(line) for line in said.splitlines()]
+    assert [one["phase_id"] for one in person["days"]] == ["phase-1"] * 4
+    assert of_histories(lived()).startswith(
+        "hs-grade-1 1.0.0: 1 histories of histories.ndjson over 9 days."
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        pytest.param("{", r":2: : Invalid JSON", id="no JSON"),
+        pytest.param(lived(age=40), ":2: /age: Extra inputs", id="more than is asked for"),
+        pytest.param(lived(days=0), ":2: /dates: List should have", id="no date"),
+        pytest.param(lived(phase="phase-9"), "h1: hs-grade-1 has no phase-9", id="another phase"),
+        pytest.param(
+            {"id": "h3", "starts": "2026-01-05", "dates": [{"on": "2026-01-07"}]},
+            "dates/0: expected 2026-01-05", id="a hole",
+        ),
+        pytest.param(
+            {"id": "h3", "starts": "2026-01-05",
+             "dates": [{"on": "2026-01-05", "measured": {"mood": 1}}]},
+            "/dates/0/measured: mood is no metric", id="a metric nobody knows",
+        ),
+    ],
+)  # fmt: skip
+def test_a_line_that_is_no_history(
+    of_histories: Callable[..., str], line: object, told: str
+) -> None:
+    with pytest.raises(CommandError, match=told):
+        of_histories(lived(), line)
+
+
+def test_no_histories(run: Run, of_histories: Callable[..., str], tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="holds no history"):
+        of_histories()
+    with pytest.raises(CommandError, match="No such file"):
+        run("simulate", "--protocol", "pht", "--histories", str(tmp_path / "nowhere"))
+    with pytest.raises(CommandError, match="not allowed with argument"):
+        of_histories(lived(), words=("--cohort", "3"))

@@ -1,15 +1,16 @@
-"""Sends a synthetic cohort through a protocol: how many go on, wait, step back, stop, and when."""
+"""Sends a cohort through a protocol: how many go on, wait, step back, stop, and when."""
 
 from __future__ import annotations
 
 import json
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TextIO
 
 from django.core.management.base import BaseCommand, CommandError
 from rich.box import SIMPLE
@@ -19,14 +20,24 @@ from rich.table import Table
 
 from exercises.reading import read
 from protocols import playing, publishing
+from protocols.case_files import read_histories
 from protocols.engine import definition
 from protocols.engine.case import Judged, Outcome
 from protocols.engine.day import Reported
 from protocols.knowledge import metrics, numbers, safety
 from protocols.share_plot import share_plot
-from protocols.simulation import COMPLETED, Summary, Trace, day_of, place_of, quartiles, traces
+from protocols.simulation import (
+    COMPLETED,
+    Summary,
+    Trace,
+    day_of,
+    place_of,
+    quartiles,
+    retold,
+    traces,
+)
 
-MOST_PEOPLE, MOST_DAYS = 100_000, 3_650
+MOST_PEOPLE, MOST_DAYS, USUAL_DAYS = 100_000, 3_650, 120
 
 WORDS = {
     Outcome.ADVANCE: "advance",
@@ -47,15 +58,24 @@ def _whole(most: int) -> Callable[[str], int]:
 
 
 class Command(BaseCommand):
-    help = "Sends a synthetic cohort through a protocol; the same seed gives the same cohort."
+    help = "Sends people through a protocol; the same seed gives the same synthetic cohort."
     requires_system_checks = []  # neither the database nor the service is needed
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--protocol", required=True, help="a file, or a slug of the library")
-        parser.add_argument("--cohort", type=_whole(MOST_PEOPLE), default=100, help="people")
-        parser.add_argument("--days", type=_whole(MOST_DAYS), default=120)
+        people = parser.add_mutually_exclusive_group()
+        people.add_argument("--cohort", type=_whole(MOST_PEOPLE), default=100, help="people")
+        people.add_argument(
+            "--histories",
+            type=Path,
+            help="people who were: a line each (protocols/cases/README.md)",
+        )
+        parser.add_argument(
+            "--days", type=_whole(MOST_DAYS), help="120; of histories, as many as they have"
+        )
         parser.add_argument("--seed", type=int, default=1)
         parser.add_argument("--json", action="store_true", help="a line a person, then the summary")
+        parser.add_argument("--trace", type=Path, help="where to write a line a person, as JSON")
         parser.add_argument("--svg", type=Path, help="where to draw the share in each phase by day")
 
     def handle(
@@ -63,37 +83,43 @@ class Command(BaseCommand):
         *,
         protocol: str,
         cohort: int,
-        days: int,
+        histories: Path | None,
+        days: int | None,
         seed: int,
         json: bool,
+        trace: Path | None,
         svg: Path | None,
         **options: Any,
     ) -> None:
         chosen = _protocol(protocol)
-        summary = Summary(chosen, days)
-        flags = safety().red_flags.values()
+        if histories is None:
+            days = days or USUAL_DAYS
+            people, count = _synthetic(chosen, cohort, days, seed), cohort
+        else:
+            people, count = _lived(chosen, histories, days or MOST_DAYS)
+        summary = Summary(chosen, 0)
         console = Console(file=sys.stderr)
-        with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-            task = progress.add_task(f"{cohort} people", total=cohort)
-            for trace in traces(
-                chosen,
-                numbers=numbers(),
-                metrics=metrics(),
-                flags=[Reported(flag.code, flag.level) for flag in flags if flag.asked],
-                cohort=cohort,
-                days=days,
-                chance=Random(seed),  # noqa: S311
-            ):
-                summary.take(trace)
-                if json:
-                    self.stdout.write(_trace_as_json(trace))
-                progress.advance(task)
-        about = f"{cohort} synthetic people over {days} days, seed {seed}."
+        with (
+            _opened(trace) as traced,
+            Progress(console=console, disable=not console.is_terminal, transient=True) as progress,
+        ):
+            for one in progress.track(people, total=count, description=f"{count} people"):
+                summary.take(one)
+                if json or traced:
+                    line = _trace_as_json(one)
+                    if json:
+                        self.stdout.write(line)
+                    if traced:
+                        traced.write(f"{line}\n")
+        if histories is None:
+            about = f"{cohort} synthetic people over {days} days, seed {seed}."
+        else:
+            about = f"{count} histories of {histories.name} over {summary.days} days."
         if svg is not None:
             title = f"{chosen.slug} {chosen.version}: share in each phase by day"
             _write(svg, share_plot(summary, title=title, about=about))
         if json:
-            self.stdout.write(_summary_as_json(summary, seed))
+            self.stdout.write(_summary_as_json(summary, None if histories else seed))
         else:
             self.stdout.write(f"{chosen.slug} {chosen.version}: {about}")
             width = None if self.stdout.isatty() else 80
@@ -120,6 +146,54 @@ def _protocol(wanted: str) -> definition.Protocol:
         raise CommandError("\n".join(str(finding) for finding in errors))
     assert isinstance(text.value, dict)
     return definition.parse(text.value)
+
+
+def _synthetic(protocol: definition.Protocol, cohort: int, days: int, seed: int) -> Iterator[Trace]:
+    flags = safety().red_flags.values()
+    return traces(
+        protocol,
+        numbers=numbers(),
+        metrics=metrics(),
+        flags=[Reported(flag.code, flag.level) for flag in flags if flag.asked],
+        cohort=cohort,
+        days=days,
+        chance=Random(seed),  # noqa: S311
+    )
+
+
+def _lived(protocol: definition.Protocol, path: Path, days: int) -> tuple[Iterator[Trace], int]:
+    """The people of a file and how many they are. A line that is none ends it before anything."""
+    try:
+        count = sum(
+            1
+            for _ in retold(
+                protocol,
+                read_histories(path, protocol.slug),
+                numbers=numbers(),
+                days=1,
+            )
+        )
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    if not count:
+        raise CommandError(f"{path} holds no history")
+    told = read_histories(path, protocol.slug)
+    return retold(protocol, told, numbers=numbers(), days=days), count
+
+
+@contextmanager
+def _opened(path: Path | None) -> Iterator[TextIO | None]:
+    if path is None:
+        yield None
+        return
+    try:
+        file = path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}") from None
+    with file:
+        yield file
 
 
 def _write(path: Path, content: str) -> None:
@@ -166,7 +240,7 @@ def _trace_as_json(trace: Trace) -> str:
     return json.dumps(
         {
             "person": trace.number,
-            **asdict(trace.person),
+            **(asdict(trace.person) if trace.person else {"id": trace.name}),
             "days": [_day_as_json(one) for one in trace.days],
         }
     )
@@ -188,7 +262,7 @@ def _day_as_json(one: Judged) -> dict[str, object]:
     }
 
 
-def _summary_as_json(summary: Summary, seed: int) -> str:
+def _summary_as_json(summary: Summary, seed: int | None) -> str:
     return json.dumps(
         {
             "protocol": summary.protocol.slug,
