@@ -167,7 +167,9 @@ def test_ids_tell_nothing() -> None:
     counted = {
         model.__name__ for model in our_models() if not isinstance(model._meta.pk, models.UUIDField)
     }
-    assert counted <= {"Revision", "Change", "IdempotencyKey", "Heartbeat", "PasswordTries"}
+    assert counted <= {
+        "Revision", "Event", "ClosedDay", "Change", "IdempotencyKey", "Heartbeat", "PasswordTries",
+    }  # fmt: skip
 
 
 # --- Manner -----------------------------------------------------------------------------------

@@ -224,6 +224,8 @@ def result_shown(receipt: Receipt) -> dict[str, object]:
         "warnings": warnings_shown(receipt.warnings),
         "effects": list(receipt.effects),
     }
+    if receipt.plan_changes:
+        shown["plan_changes"] = list(receipt.plan_changes)
     if row.derived is not None:
         shown["derived"] = row.derived
     if receipt.status in ("superseded", "conflict"):
@@ -258,6 +260,18 @@ class EffectOut(serializers.Serializer[Any]):
     flag_id = serializers.UUIDField()
     level = serializers.ChoiceField(["emergency", "urgent", "routine"])
     advice = serializers.CharField()
+
+
+PlanChangeOut = type(
+    "PlanChangeOut",
+    (serializers.Serializer,),
+    {
+        "__module__": __name__,
+        "__doc__": "From a date on the plan is lighter, or in another phase: it is to be read again.",
+        "code": serializers.CharField(),
+        "from": serializers.DateField(),
+    },
+)
 
 
 class AsItStands(serializers.Serializer[Any]):
@@ -303,6 +317,7 @@ class RecordResultOut(serializers.Serializer[Any]):
     derived = DerivedOut(required=False)
     warnings = warnings_out()
     effects = EffectOut(many=True)
+    plan_changes = PlanChangeOut(many=True, required=False)
 
 
 class SessionResultOut(RecordResultOut):

@@ -37,6 +37,7 @@ from backend.api.parsing import body_of
 from backend.api.records import (
     MOST_REVISIONS,
     EffectOut,
+    PlanChangeOut,
     report_of,
     result_shown,
 )
@@ -102,6 +103,7 @@ class PushResultOut(serializers.Serializer[Any]):
     derived = serializers.DictField(required=False)
     warnings = warnings_out()
     effects = EffectOut(many=True)
+    plan_changes = PlanChangeOut(many=True, required=False)
     current = serializers.DictField(required=False)
     problem = serializers.DictField(required=False)
 
@@ -143,15 +145,18 @@ class Push(PatientEndpoint):
         They are safe already: where judging hits a passing fault, a sweep does it again.
         """
         try:
-            effects = recording.settle(patient=self.patient, batch=batch, now=self.now)
+            found = recording.settle(patient=self.patient, batch=batch, now=self.now)
         except Exception as error:
             if isinstance(error, ConsentWithdrawn):
                 return
             _log.error("push not judged yet", exc_info=error)
             return
-        if effects:
-            last = [one for one in results if one["status"] in ("created", "updated")][-1]
-            last["effects"] = [*last["effects"], *effects]
+        if not (found.effects or found.plan_changes):
+            return
+        last = [one for one in results if one["status"] in ("created", "updated")][-1]
+        last["effects"] = [*last["effects"], *found.effects]
+        if found.plan_changes:
+            last["plan_changes"] = found.plan_changes
 
     def _taken(
         self, index: int, item: object, upload: Upload, batch: Batch, *, in_time: bool

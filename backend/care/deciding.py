@@ -65,13 +65,14 @@ class Difference:
 
     touched: list[feed.Touched] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
+    plan_changes: list[Effect] = field(default_factory=list)
     plan: bool = False
     rows: list[date] = field(default_factory=list)  # of the day book that were not so before
     flags: list[str] = field(default_factory=list)
     proposals: list[str] = field(default_factory=list)
 
     def __iadd__(self, other: Difference) -> Difference:
-        for name in ("touched", "effects", "rows", "flags", "proposals"):
+        for name in ("touched", "effects", "plan_changes", "rows", "flags", "proposals"):
             getattr(self, name).extend(getattr(other, name))
         self.plan = self.plan or other.plan
         return self
@@ -328,7 +329,7 @@ def _store(
     standing = _standing(course, verdicts, zones, now)
     if _plan_of(standing) != _plan_of(assignment.standing):
         found.plan = True
-        found.effects += _effects(assignment.standing, standing)
+        found.plan_changes += _plan_changes(assignment.standing, standing)
         if _phase_of(standing, assignment) != _phase_of(assignment.standing, assignment):
             found.touched.append(
                 feed.Touched(Change.Type.ASSIGNMENT, assignment.pk, assignment.version)
@@ -566,7 +567,7 @@ def _phase_of(standing: Mapping[str, Any] | None, assignment: Assignment) -> obj
     return assignment.start_phase_id if standing is None else standing["state"]["phase_id"]
 
 
-def _effects(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[Effect]:
+def _plan_changes(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[Effect]:
     """What the app can say at once about a plan that got lighter."""
     if before is None:
         return []
@@ -576,11 +577,7 @@ def _effects(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list
         "eased": bool(state.eases.keys() - was.eases.keys()),
         "phase_changed": state.phase_id != was.phase_id,
     }
-    return [
-        {"kind": "plan", "code": code, "from": after["from"]}
-        for code, is_so in told.items()
-        if is_so
-    ]
+    return [{"code": code, "from": after["from"]} for code, is_so in told.items() if is_so]
 
 
 # --- Closing dates ----------------------------------------------------------------------------

@@ -379,7 +379,7 @@ class ClosedDay(models.Model):
     """
 
     id = models.BigAutoField(primary_key=True)
-    assignment = models.ForeignKey(Assignment, models.CASCADE, related_name="closed_days")
+    assignment = models.ForeignKey(Assignment, models.PROTECT, related_name="closed_days")
     on = models.DateField()
     phase_id = models.CharField(max_length=40)
     phase_started_on = models.DateField()

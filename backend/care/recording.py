@@ -164,6 +164,7 @@ class Receipt:
     row: Session | CheckIn
     warnings: tuple[str, ...] = ()
     effects: tuple[Effect, ...] = ()
+    plan_changes: tuple[Effect, ...] = ()
 
 
 @dataclass
@@ -246,7 +247,8 @@ def _store(*, patient: Patient, report: Report, upload: Upload, batch: Batch) ->
         )
     _tell(patient, [row, *rated], found, upload, batch)
     status = Status.UPDATED if head else Status.CREATED
-    return Receipt(status, row, report.warnings, _merged(effects, found.effects))
+    told = _merged(effects, found.effects)
+    return Receipt(status, row, report.warnings, told, tuple(found.plan_changes))
 
 
 def _judge_again(
@@ -285,12 +287,12 @@ def _put_off(
 
 
 @transaction.atomic
-def settle(*, patient: Patient, batch: Batch, now: datetime) -> tuple[Effect, ...]:
-    """Judge what the records of a push speak of; what the app says at once about all of them."""
-    if not batch.unsettled:
-        return ()
-    patient = _locked(patient)
+def settle(*, patient: Patient, batch: Batch, now: datetime) -> deciding.Difference:
+    """Judge what the records of a push speak of, all of them together."""
     found = deciding.Difference()
+    if not batch.unsettled:
+        return found
+    patient = _locked(patient)
     courses = [batch.courses.get(id) for id in batch.unsettled if id is not None]
     if None in batch.unsettled or None in courses or batch.courses_at != patient.change_seq:
         found = deciding.recompute_all(patient=patient, now=now)
@@ -302,12 +304,12 @@ def settle(*, patient: Patient, batch: Batch, now: datetime) -> tuple[Effect, ..
     batch.unsettled.clear()
     deciding.tell(patient, found, (), now=now)
     batch.change_seq = patient.change_seq
-    return tuple(found.effects)
+    return found
 
 
 def _merged(effects: Iterable[Effect], more: Iterable[Effect]) -> tuple[Effect, ...]:
     """Every flag once."""
-    found = {(one["kind"], one["code"]): one for one in (*more, *effects)}
+    found = {one["code"]: one for one in (*more, *effects)}
     return tuple(found.values())
 
 
@@ -373,7 +375,8 @@ def _place_behind(
     if is_news:
         found = _judge_again(patient, None, since=None, now=upload.received_at, batch=batch)
     _tell(patient, [head], found, upload, batch)
-    return Receipt(Status.SUPERSEDED, head, report.warnings, _merged(effects, found.effects))
+    told = _merged(effects, found.effects)
+    return Receipt(Status.SUPERSEDED, head, report.warnings, told, tuple(found.plan_changes))
 
 
 def _which(report: Report) -> dict[str, Any]:

@@ -105,7 +105,13 @@ def enrol(count: int, now: datetime) -> list[Enrolled]:
 
     from backend.care.models import Assignment, AssignmentVersion
     from protocols.models import ProtocolVersion
-    from tests.service.cast import make_clinic, make_episode, make_patient, make_staff
+    from tests.service.cast import (
+        judged_again,
+        make_clinic,
+        make_episode,
+        make_patient,
+        make_staff,
+    )
 
     call_command("migrate", verbosity=0)
     call_command("load_library", verbosity=0)
@@ -120,6 +126,7 @@ def enrol(count: int, now: datetime) -> list[Enrolled]:
     start = phones[0].today - timedelta(days=DAYS_BACK)
     Assignment.objects.update(start_date=start)
     AssignmentVersion.objects.update(effective_date=start)
+    judged_again()
     enrolled = []
     for phone, plan in zip(phones, plans, strict=True):
         first = start + timedelta(days=random.randrange(DAYS_BACK - 28))

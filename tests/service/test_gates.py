@@ -102,7 +102,9 @@ def test_ag1_open_stops(
 ) -> None:
     ana.clears_gates(ben.patient)
     ana.records(ben.patient, "nprs_worst", 3, unit="0-10", findings=[code])
-    Flag.objects.filter(patient=ben.patient, code=code).update(status=status)
+    Flag.objects.filter(patient=ben.patient, code=code).update(
+        status=status, resolved_by=ana.user, resolved_at=timezone.now(), action="referred"
+    )
 
     found = gates(ana, thigh)
     assert bool(found["AG1"]) is fails

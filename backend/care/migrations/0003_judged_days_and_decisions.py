@@ -281,7 +281,7 @@ class Migration(migrations.Migration):
             model_name="closedday",
             name="assignment",
             field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE,
+                on_delete=django.db.models.deletion.PROTECT,
                 related_name="closed_days",
                 to="care.assignment",
             ),
