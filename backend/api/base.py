@@ -529,8 +529,10 @@ def _counted(key: str) -> int:
         return 0
     rates = caches["rates"]
     try:
-        rates.add(key, 0, timeout=90)
-        return rates.incr(key)
+        try:
+            return rates.incr(key)
+        except ValueError:  # the first of this minute
+            return 1 if rates.add(key, 1, timeout=90) else rates.incr(key)
     except ValueError:  # thrown away in between
         return 0
     except (OSError, RedisError):

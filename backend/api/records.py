@@ -267,7 +267,7 @@ PlanChangeOut = type(
     (serializers.Serializer,),
     {
         "__module__": __name__,
-        "__doc__": "From a date on the plan is lighter, or in another phase: it is to be read again.",
+        "__doc__": "From a date on the plan is lighter, or in another phase: read it again.",
         "code": serializers.CharField(),
         "from": serializers.DateField(),
     },
