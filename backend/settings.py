@@ -321,6 +321,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "EvidenceTag": ["seed", "trial", "guideline", "expert"],
         "ExerciseKind": "backend.api.exercises.KINDS",
         "ExerciseSide": "backend.api.exercises.SIDES",
+        "FlagAction": ["contacted", "plan_changed", "advised", "referred", "no_action"],
         "FlagLevel": ["emergency", "urgent", "routine"],
         "PainAdviceCode": ["carry_on", "carry_on_with_care", "ease_off", "stop_today"],
         "PartOfDay": ["morning", "midday", "evening", "any"],

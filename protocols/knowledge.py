@@ -227,6 +227,7 @@ class Safety:
     levels: Mapping[str, Level]
     red_flags: Mapping[str, RedFlag]
     texts: Mapping[str, str]
+    text_sources: Mapping[str, str]
     pain_advice: Mapping[str, str]  # by advice code: carry_on, ease_off, …
     nerve_words: tuple[str, ...]
     muscle_words: tuple[str, ...]
@@ -263,6 +264,7 @@ def safety() -> Safety:
         levels={level.code: level for level in file.levels},
         red_flags={flag.code: flag for flag in file.red_flags},
         texts={text.id: text.text for text in file.texts},
+        text_sources={text.id: text.source for text in file.texts},
         pain_advice={light.advice: light.text for light in file.pain_light},
         nerve_words=file.nerve_words,
         muscle_words=file.muscle_words,

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from django.conf import settings
 from rest_framework import serializers
 
-from backend.api.base import Encoded, as_json
+from backend.api.base import Encoded, as_json, moment
 from backend.care.selectors import (
+    Adjustment,
     Course,
     DayType,
     Plan,
     PlannedDay,
     PlannedSlot,
     SlotStatus,
+    StopSign,
     closing_time,
 )
 from backend.clinics.models import Clinic
@@ -52,7 +54,7 @@ def day_closes_at() -> str:
 def plan_shown(plan: Plan) -> dict[str, object]:
     patient = plan.patient
     items = _Items(plan.exercises)
-    return {
+    shown: dict[str, object] = {
         "patient_id": str(patient.pk),
         "version": patient.plan_version,
         "timezone": patient.timezone,
@@ -61,6 +63,40 @@ def plan_shown(plan: Plan) -> dict[str, object]:
         "days": [_day(day, items) for day in plan.days],
         "on_device_advice": advice(plan.courses, patient.clinic),
     }
+    return shown | ({"stop": stop_shown(plan.stop)} if plan.stop else {})
+
+
+def stop_shown(stop: Sequence[StopSign]) -> dict[str, object]:
+    """Why everything is stopped, and what to do: first what a single sign has to say."""
+    known = safety()
+    level = stop[0].level
+    texts = [line for sign in stop for line in known.red_flags[sign.code].patient_text]
+    texts += [*known.levels[level].patient_text, known.texts[TEXTS[Adjustment.STOPPED]]]
+    return {
+        "since": moment(min(sign.raised_at for sign in stop)),
+        "level": level,
+        "codes": [sign.code for sign in stop],
+        "patient_text": list(dict.fromkeys(texts)),
+    }
+
+
+# The texts of the safety library that say why a day asks for less.
+TEXTS = {
+    Adjustment.STOPPED: "stop_standing",
+    Adjustment.ADVISED_REST: "advised_rest",
+    Adjustment.HALF_DOSE: "half_dose",
+    Adjustment.EASED: "eased",
+}
+
+
+def _adjustment(course: Course, why: Adjustment) -> dict[str, object]:
+    known, text = safety(), TEXTS[why]
+    return {
+        "code": why.value,
+        "assignment_id": str(course.id),
+        "text": known.texts[text],
+        "source": known.text_sources[text],
+    }
 
 
 def _day(day: PlannedDay, items: _Items) -> dict[str, object]:
@@ -68,6 +104,7 @@ def _day(day: PlannedDay, items: _Items) -> dict[str, object]:
         "date": day.on.isoformat(),
         "day_type": day.type.value,
         "assignments": [_assignment(course, day) for course in day.courses],
+        "adjustments": [_adjustment(course, why) for course, why in day.adjustments],
         "slots": [_slot(one, items) for one in day.slots],
         "check_in": _check_in(day),
     }
@@ -381,10 +418,29 @@ CheckInDueOut = type(
 )
 
 
+class AdjustmentOut(serializers.Serializer[Any]):
+    """Why a day asks for less than the protocol does, in words for the patient."""
+
+    code = serializers.ChoiceField([one.value for one in Adjustment])
+    assignment_id = serializers.UUIDField()
+    text = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]  # as everywhere
+
+
+class StopOut(serializers.Serializer[Any]):
+    """All exercise is stopped until a clinician clears it. `patient_text` is shown line by line."""
+
+    since = serializers.DateTimeField()
+    level = serializers.ChoiceField(["emergency", "urgent", "routine"])
+    codes = serializers.ListField(child=serializers.CharField())
+    patient_text = serializers.ListField(child=serializers.CharField())
+
+
 class PlanDayOut(serializers.Serializer[Any]):
     date = serializers.DateField()
     day_type = serializers.ChoiceField([one.value for one in DayType])
     assignments = PlanAssignmentOut(many=True)
+    adjustments = AdjustmentOut(many=True)
     slots = PlanSlotOut(many=True)
     check_in = CheckInDueOut()
 
@@ -436,6 +492,7 @@ PlanOut = type(
         "from": serializers.DateField(),
         "day_closes_at": serializers.CharField(),
         "days": PlanDayOut(many=True),
+        "stop": StopOut(required=False),
         "on_device_advice": AdviceOut(),
     },
 )

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import DateField, UUIDField
 
 from backend.care import feed, proposing
-from backend.care.flags import lower_flag, raise_flag
+from backend.care.flags import lower_flag, raise_flag, stops_of
 from backend.care.lived import (
     SYMPTOMS_HELD,
     Facts,
@@ -33,7 +33,7 @@ from backend.care.lived import (
     standing_before,
 )
 from backend.care.models import Assignment, Change, CheckIn, ClosedDay, Event, Flag, Session
-from backend.care.selectors import Course, course_of, terms_as_json
+from backend.care.selectors import Course, course_of, terms_as_json, today_of
 from backend.clinics.models import Patient
 from backend.queries import Given, Written
 from protocols.engine.case import Course as EngineCourse
@@ -106,14 +106,22 @@ def recompute(
     """
     zones = Zones.of(patient)
     verdicts = _onward(course, patient, zones, now, since) if since else None
-    if verdicts is None:
-        facts = facts_of(course, patient)
-        verdicts = _whole(course, facts, now)
-        known = _carried_facts(facts, verdicts)
-    else:
+    flags: list[Flag] = []
+    if verdicts is not None:
         carried = course.assignment.carried or {}
         known = {name: carried[name] for name in CARRIED_FACTS}
-    return _store(course, patient, zones, verdicts, known, now)
+        flags = _report_stops(course, patient, verdicts, now)
+    if verdicts is None or flags:
+        facts = facts_of(course, patient)
+        verdicts = _whole(course, facts, now)
+        if not flags and (flags := _report_stops(course, patient, verdicts, now)):
+            facts = facts_of(course, patient)
+            verdicts = _whole(course, facts, now)
+        known = _carried_facts(facts, verdicts)
+    found = _store(course, patient, zones, verdicts, known, now)
+    found.flags += [f"{flag.code} on {flag.observed_on}" for flag in flags]
+    found.effects += map(flag_effect, flags)
+    return found
 
 
 def recompute_all(*, patient: Patient, now: datetime, since: date | None = None) -> Difference:
@@ -227,12 +235,13 @@ def _carried_facts(facts: Facts, verdicts: Verdicts) -> dict[str, Any]:
         for one in verdicts.closed
         for moment in facts.arrivals(one.on, facts.zones.closing(one.on))
     ]
+    events = {id(one.content): one.content for one in pieces if one.kind == "event"}
     engine = verdicts.engine
     return {
         "reviews": sorted(engine.reviews),
         "stop": [[one.code, one.level] for one in engine.stop],
         "baseline": engine.baseline,
-        "events": [_event_as_json(piece.content) for piece in pieces if piece.kind == "event"],
+        "events": [_event_as_json(one) for one in events.values()],
         "measured": [
             [piece.on.isoformat(), piece.at.isoformat(), one.metric, one.value, one.record]
             for piece in pieces
@@ -280,7 +289,8 @@ def _open_facts(course: Course, patient: Patient, zones: Zones, judged_to: date)
             facts.add(check_in_pieces(one.phone_id, told, rates))
         elif one.local_date and one.received_at > zones.closing(one.local_date):
             return None
-    facts.add(event_pieces(map(_event_of, carried["events"])))
+    events = map(_event_of, carried["events"])
+    facts.add(event_pieces(events, zones, course.assignment.start_date))
     for on, at, metric, value, record in carried["measured"]:
         measured = Measured(metric, value, record)
         facts.add(
@@ -457,6 +467,26 @@ def _same(row: ClosedDay, other: ClosedDay | None) -> bool:
 
 
 # --- Flags ------------------------------------------------------------------------------------
+
+
+def _report_stops(
+    course: Course, patient: Patient, verdicts: Verdicts, now: datetime
+) -> list[Flag]:
+    """Report what stops this course now and nobody has reported: pain that was told before the
+    course had limits. A stop rests on a report, and each has an open flag."""
+    standing = course.assignment.standing
+    stood = standing["state"].get("stop", ()) if standing else ()
+    known = {one["code"] for one in stood}
+    new = [one.code for one in verdicts.state.stop if one.code not in known]
+    if not new:
+        return []
+    told = set(stops_of(patient).filter(code__in=new).values_list("code", flat=True))
+    source, on = ("assignment", course.id), today_of(patient, now)
+    return [
+        raise_flag(patient=patient, code=code, on=on, source=source, now=now, course_id=course.id)
+        for code in new
+        if code not in told
+    ]
 
 
 def _codes_of(judged: Judged) -> set[str]:

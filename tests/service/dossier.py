@@ -512,5 +512,5 @@ CONTENT = {
     "exercises/sources.yaml": "efe88dcf75e49215",
     "protocols/metrics.yaml": "b7232841076d537c",
     "protocols/rules.yaml": "b0ff2794b55d59d2",
-    "protocols/safety.yaml": "ec54bbc421de92cd",
+    "protocols/safety.yaml": "b0e8132471ed1f5d",
 }
