@@ -25,6 +25,7 @@ from backend.care.selectors import (
 from backend.clinics.models import Clinic
 from exercises.models import Exercise
 from protocols.engine.definition import Dose, Limits
+from protocols.engine.glides import ANSWERS
 from protocols.engine.plan import Item, Slot
 from protocols.knowledge import rules, safety
 
@@ -228,10 +229,11 @@ def _check_in(day: PlannedDay) -> dict[str, object]:
     if day.type in (DayType.NONE, DayType.PAUSED):
         return {"due": False}
     fields = ["pain_now", "stiffness", "confidence"]
-    if any(course.protocol.limits.nerve for course in day.courses):
+    nerve = any(course.protocol.limits.nerve for course in day.courses)
+    if nerve:
         fields.append("leg_symptom")
     if any((day.on - c.assignment.start_date).days % WEEK == 0 for c in day.courses):
-        fields.append("nprs_worst")  # asked weekly
+        fields += ["nprs_worst", *(ANSWERS if nerve else ())]  # asked weekly
     window = {"from": CHECK_IN_FROM, "to": day_closes_at()}  # a rating is awaited until then
     return {"due": not day.check_in_given, "window": window, "fields": fields}
 

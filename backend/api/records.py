@@ -127,6 +127,8 @@ class CheckInDataIn(RecordIn):
     stiffness = Whole(0, 10, required=False)
     confidence = Whole(0, 10, required=False)
     nprs_worst = Whole(0, 10, required=False)
+    night_symptoms = Truth(required=False)
+    constant_symptoms = Truth(required=False)
 
 
 class CheckInIn(CheckInDataIn):

@@ -456,7 +456,8 @@ def _terms(course: Course, judged: Judged) -> Terms:
         rested=judged.case.not_offered,
         ended=before.ended,
         eased=frozenset(id for id, tally in before.eases.items() if tally.eases(on)),
-        open_gates=course.open_gates(before, on),
+        # What was told on the date itself closes a gate at once, and opens it from the next one on.
+        open_gates=course.open_gates(before, on) & course.open_gates(judged.after, on),
     )
 
 

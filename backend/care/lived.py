@@ -21,6 +21,7 @@ from protocols.engine import dates
 from protocols.engine.case import Course as EngineCourse
 from protocols.engine.case import State
 from protocols.engine.day import Approval, Clearance, Day, Felt, Measured, Numbers, Reported
+from protocols.engine.glides import ANSWERS
 from protocols.engine.plan import PhaseSpan, days_from, sets_on
 from protocols.engine.progression import Late
 from protocols.knowledge import numbers, safety
@@ -435,6 +436,10 @@ def check_in_pieces(
         if "leg_symptom" in content:
             place = float(PLACES.index(content["leg_symptom"]))
             yield Piece(on, at, until, "measured", Measured("leg_sx_code", place, str(phone_id)))
+        for name in ANSWERS:
+            if name in content:
+                answer = Measured(name, float(content[name]), str(phone_id))
+                yield Piece(on, at, until, "measured", answer)
 
 
 def assessment_pieces(rows: Iterable[Assessment], zones: Zones, side: str) -> Iterator[Piece]:

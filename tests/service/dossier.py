@@ -479,7 +479,7 @@ METRICS = """
     bike_150w_pain calf_diff_cm jog_slow_pain jog50_pain run_pct_painfree sprint_pain cod_pain
     full_trainings ready_self clinician_signoff surgeon_clearance rts_14d adherence_7d
     adherence_28d session_day_rate rating_rate ceiling_excess delta trend_next improved
-    pct_of_other days_in_phase
+    pct_of_other days_in_phase night_symptoms constant_symptoms
 """
 
 # The content of each published version, by the beginning of its digest.
@@ -510,7 +510,7 @@ CONTENT = {
     "exercises/library/strengthening.yaml": "e234465dd37e4dfe",
     "exercises/library/stretch.yaml": "1a5c4bf6aa006b7a",
     "exercises/sources.yaml": "efe88dcf75e49215",
-    "protocols/metrics.yaml": "b7232841076d537c",
+    "protocols/metrics.yaml": "4f0819b7aa4b364a",
     "protocols/rules.yaml": "b0ff2794b55d59d2",
     "protocols/safety.yaml": "b0e8132471ed1f5d",
 }

@@ -324,7 +324,7 @@ def test_check_ins_are_asked_for_once_a_day(
 
     assert asked[0] == {"due": False}
     usual = ["pain_now", "stiffness", "confidence", "leg_symptom"]
-    weekly = [*usual, "nprs_worst"]
+    weekly = [*usual, "nprs_worst", "night_symptoms", "constant_symptoms"]
     assert [one["fields"] for one in asked[1:]] == [weekly] + [usual] * 6 + [weekly]
     assert all(one["due"] for one in asked[1:])
     ben.checks_in()
