@@ -313,6 +313,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "BodyRegion": "backend.api.exercises.BODY_REGIONS",
         "ChangeOp": ["upsert", "delete", "refetch"],
         "ClockState": ["ok", "suspect"],
+        "ConditionCode": "backend.api.physio.patients.condition_codes",
         "ConsentCode": ["health_data"],
         "DoseSide": ["left", "right", "both", "alternate", "none"],
         "EffortScale": ["cr10"],

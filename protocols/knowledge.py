@@ -183,6 +183,19 @@ class PatientText:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """Another condition of the patient, and the caution it asks of the clinician."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = SHAPE
+
+    code: Code
+    name: Words
+    caution: Words
+    source: Words
+    tags: tuple[Tag, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PainLight:
     """What the phone says to a pain number; the limits are the protocol's."""
 
@@ -215,6 +228,10 @@ class _SafetyFile:
     muscle_words: tuple[Words, ...]
     words_source: Words
     hill_patterns: tuple[Row, ...]
+    ice_and_heat: tuple[Rule, ...]
+    ages: tuple[Rule, ...]
+    conditions: tuple[Condition, ...]
+    glucose_units: Words
     wording: tuple[Row, ...]
     wording_rules: Words
 
@@ -232,6 +249,9 @@ class Safety:
     nerve_words: tuple[str, ...]
     muscle_words: tuple[str, ...]
     unanswered_weekly_days: int
+    conditions: Mapping[str, Condition]
+    ages: tuple[Rule, ...]
+    ice_and_heat: tuple[Rule, ...]
 
 
 METRICS_SHAPE: TypeAdapter[tuple[Metric, ...]] = TypeAdapter(tuple[Metric, ...])
@@ -269,6 +289,9 @@ def safety() -> Safety:
         nerve_words=file.nerve_words,
         muscle_words=file.muscle_words,
         unanswered_weekly_days=file.unanswered_weekly_days,
+        conditions={one.code: one for one in file.conditions},
+        ages=file.ages,
+        ice_and_heat=file.ice_and_heat,
     )
 
 

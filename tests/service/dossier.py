@@ -469,6 +469,12 @@ RED_FLAGS = {
     """,
 }
 
+CONDITIONS = """
+    diabetes diabetes_with_insulin arthritis peripheral_vascular_disease spinal_disorder
+    osteoporosis_or_steroids bleeding_risk tendon_risk pregnancy heart_or_lung_disease overweight
+    hypermobility hamstring_repair clot_risk
+"""
+
 METRICS = """
     pain_pre pain_during pain_next nprs_worst settle_min leg_sx_code sit_min load_test_pain
     confidence self_predicted_days psfs psfs_change lefs fash haos visa_h phat odi rmdq groc
@@ -512,5 +518,5 @@ CONTENT = {
     "exercises/sources.yaml": "efe88dcf75e49215",
     "protocols/metrics.yaml": "4f0819b7aa4b364a",
     "protocols/rules.yaml": "b0ff2794b55d59d2",
-    "protocols/safety.yaml": "b0e8132471ed1f5d",
+    "protocols/safety.yaml": "0256abfcffb00ac1",
 }

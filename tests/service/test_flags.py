@@ -166,7 +166,20 @@ def test_nobody_sees_another_clinics(
 def test_queries_do_not_grow(
     size: int, ana: Staff, ben: OwnPhone, django_assert_num_queries: Any
 ) -> None:
-    signs = ["night_pain", "distress", "recurrent", "ces_bladder", "ces_bowel", "ces_sexual", "cord_signs", "fever_with_pain", "major_trauma", "wound_problem", "interferes_daily", "constant_progressive"]
+    signs = [
+        "night_pain",
+        "distress",
+        "recurrent",
+        "ces_bladder",
+        "ces_bowel",
+        "ces_sexual",
+        "cord_signs",
+        "fever_with_pain",
+        "major_trauma",
+        "wound_problem",
+        "interferes_daily",
+        "constant_progressive",
+    ]
     for code in signs[:size]:
         raised(ben, code)
     with django_assert_num_queries(4):  # session, person, flags, audit

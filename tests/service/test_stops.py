@@ -384,7 +384,7 @@ def test_the_phase_to_resume_in(
 ) -> None:  # fmt: skip
     made = in_phase_2(ana, ben, thigh, grade_1)
     reports(ben, "fever_with_pain")
-    more = {"resume_phase_ids": {made["id"]: named}} if named else {}
+    more: Any = {"resume_phase_ids": {made["id"]: named}} if named else {}
     answer = clears(ana, ben, **more)
     assert answer["assignments"] == [{"assignment_id": made["id"], "phase_id": phase}]
     for _ in range(3):
