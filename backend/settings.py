@@ -331,6 +331,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "ProtocolEffortScale": ["cr10", "percent"],
         "ProtocolGate": ["N-TENS"],
         "ProtocolStatus": "backend.api.physio.protocols.STATUSES",
+        "ScreenCode": ["intake", "session_start", "weekly"],
+        "ScreeningMoment": "backend.api.plan_shown.MOMENTS",
         "RecordType": ["session", "check_in"],
         "ScheduleKind": ["daily", "weekly", "every_n_days", "once"],
         "SessionOutcome": ["open", "completed", "partial", "skipped"],

@@ -182,6 +182,35 @@ class PatientText:
     source: Words
 
 
+Moment = Literal["intake", "session_start", "next_morning", "weekly", "always", "warning_card"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """When a phone asks, and what. Without `protocols`, whatever the plan."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = SHAPE
+
+    moment: Moment
+    when: Words
+    questions: Words
+    text: Code = ""
+    all_signs: bool = False
+    signs: tuple[Code, ...] = ()
+    fields: tuple[Code, ...] = ()
+    nerve_fields: tuple[Code, ...] = ()
+    protocols: tuple[Code, ...] = ()
+    exercise: Code = ""
+    every_days: int | None = None
+    within_h: int | None = None
+    source: Words
+    tags: tuple[Tag, ...]
+
+    def concerns(self, slugs: Container[str]) -> bool:
+        """Whether a patient with these protocols is asked."""
+        return not self.protocols or any(slug in slugs for slug in self.protocols)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
     """Another condition of the patient, and the caution it asks of the clinician."""
@@ -217,7 +246,7 @@ class _SafetyFile:
     levels: tuple[Level, ...]
     texts: tuple[PatientText, ...]
     red_flags: tuple[RedFlag, ...]
-    asking: tuple[Row, ...]
+    asking: tuple[Asking, ...]
     unanswered_weekly_days: int
     unanswered_weekly_source: Words
     pain_light: tuple[PainLight, ...]
@@ -248,6 +277,7 @@ class Safety:
     pain_advice: Mapping[str, str]  # by advice code: carry_on, ease_off, …
     nerve_words: tuple[str, ...]
     muscle_words: tuple[str, ...]
+    asking: tuple[Asking, ...]
     unanswered_weekly_days: int
     conditions: Mapping[str, Condition]
     ages: tuple[Rule, ...]
@@ -288,6 +318,7 @@ def safety() -> Safety:
         pain_advice={light.advice: light.text for light in file.pain_light},
         nerve_words=file.nerve_words,
         muscle_words=file.muscle_words,
+        asking=file.asking,
         unanswered_weekly_days=file.unanswered_weekly_days,
         conditions={one.code: one for one in file.conditions},
         ages=file.ages,

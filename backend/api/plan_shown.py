@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 from django.conf import settings
 from rest_framework import serializers
@@ -27,7 +27,7 @@ from exercises.models import Exercise
 from protocols.engine.definition import Dose, Limits
 from protocols.engine.glides import ANSWERS
 from protocols.engine.plan import Item, Slot
-from protocols.knowledge import rules, safety
+from protocols.knowledge import Moment, rules, safety
 
 CHECK_IN_FROM = "06:00"
 WINDOWS = {
@@ -39,6 +39,7 @@ WINDOWS = {
 SECONDS_A_REPETITION = 4
 WEEK = 7
 WORST_PAIN = 10
+MOMENTS = get_args(Moment)
 
 
 @cache
@@ -244,6 +245,8 @@ def advice(courses: tuple[Course, ...], clinic: Clinic) -> dict[str, object]:
     said: dict[str, object] = {
         "pain_during": bands(strictest([course.protocol.limits for course in courses])),
         "stop_signs": stop_signs(),
+        "review_signs": review_signs(),
+        "screening": screening(courses),
         "levels": {code: list(level.patient_text) for code, level in known.levels.items()},
         "urgent_text": known.texts["urgent"],
         "emergency_number": clinic.emergency_number,
@@ -259,6 +262,38 @@ def stop_signs() -> list[dict[str, object]]:
         for code, sign in safety().red_flags.items()
         if sign.asked and sign.stops
     ]
+
+
+def review_signs() -> list[dict[str, object]]:
+    """What else a patient can report: a person looks at it, and the plan goes on."""
+    return [
+        {"code": code, "text": sign.sign or sign.ask, "level": sign.level}
+        for code, sign in safety().red_flags.items()
+        if sign.asked and not sign.stops
+    ]
+
+
+def screening(courses: Sequence[Course]) -> list[dict[str, object]]:
+    """When the phone asks what, by itself and offline (safety.md section 3)."""
+    known = safety()
+    slugs = {course.protocol.slug for course in courses}
+    nerve = any(course.protocol.limits.nerve for course in courses)
+    told = []
+    for one in known.asking:
+        if not one.concerns(slugs):
+            continue
+        shown: dict[str, object] = {"moment": one.moment}
+        fields = [*one.fields, *(one.nerve_fields if nerve else ())]
+        more = {
+            "text": known.texts.get(one.text),
+            "all_signs": one.all_signs,
+            "signs": list(one.signs),
+            "fields": fields,
+            "exercise": one.exercise,
+            "every_days": one.every_days,
+        }
+        told.append(shown | {name: value for name, value in more.items() if value})
+    return told
 
 
 def strictest(limits: list[Limits]) -> tuple[int, int, int] | None:
@@ -471,11 +506,34 @@ class StopSignOut(serializers.Serializer[Any]):
     patient_text = serializers.ListField(child=serializers.CharField(), required=False)
 
 
+# A member called `fields` would be in the way of the class's own, hence no class statement.
+class _ScreeningFields(serializers.Serializer[Any]):
+    def get_fields(self) -> dict[str, Any]:
+        codes = serializers.ListField(child=serializers.CharField(), required=False)
+        return super().get_fields() | {"fields": codes}
+
+
+class ScreeningOut(_ScreeningFields):
+    """One moment and what is asked in it: `all_signs`, or those in `signs`, by their codes; and
+    these `fields` of a check-in. An answered screen is told by `screen` of the record; signs that
+    are answered with yes are its `stop_signs`. No answer is not a no.
+    """
+
+    moment = serializers.ChoiceField(MOMENTS)
+    text = serializers.CharField(required=False)
+    all_signs = serializers.BooleanField(required=False)
+    signs = serializers.ListField(child=serializers.CharField(), required=False)
+    exercise = serializers.CharField(required=False)
+    every_days = serializers.IntegerField(required=False)
+
+
 class AdviceOut(serializers.Serializer[Any]):
     """What the phone says by itself, offline. Medical wording is content, not code."""
 
     pain_during = PainAdviceOut(many=True)
     stop_signs = StopSignOut(many=True)
+    review_signs = StopSignOut(many=True)
+    screening = ScreeningOut(many=True)
     levels = serializers.DictField(child=serializers.ListField(child=serializers.CharField()))
     urgent_text = serializers.CharField()
     emergency_number = serializers.CharField()

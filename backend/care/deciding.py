@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import DateField, UUIDField
+from django.db.models import DateField, Max, Min, UUIDField
 
 from backend.care import feed, proposing
 from backend.care.flags import lower_flag, raise_flag, stops_of
@@ -48,6 +48,8 @@ from protocols.engine.storing import (
     state_as_json,
     state_from_json,
 )
+from protocols.knowledge import safety
+from protocols.screening import is_unanswered
 
 A_DAY = timedelta(days=1)
 
@@ -615,6 +617,9 @@ def close(*, patient_id: UUID, now: datetime) -> Difference:
     )
     found = Difference()
     patient.change_seq += 1  # what others read of these courses is not so any more
+    if flag := _missed_screen(patient, now):
+        found = recompute_all(patient=patient, now=now)  # first what was reported changes
+        found.flags.append(f"{flag.code} on {flag.observed_on}")
     due = Assignment.objects.filter(patient=patient, next_close_at__lte=now).with_record()
     for assignment in due.order_by("start_date", "id"):
         assignment.patient = patient
@@ -623,3 +628,27 @@ def close(*, patient_id: UUID, now: datetime) -> Difference:
         found += recompute(course=course_of(assignment), patient=patient, now=now, since=since)
     tell(patient, found, (), now=now)
     return found
+
+
+SCREEN = "screen-unanswered"
+
+
+def _missed_screen(patient: Patient, now: datetime) -> Flag | None:
+    """Flag it where a plan runs and the weekly screen was not answered for long: no answer is not a
+    no. Once, and again after as long a silence."""
+    today = today_of(patient, now)
+    running = Assignment.objects.filter(patient=patient, ended_on=None, start_date__lte=today)
+    begun = running.aggregate(first=Min("start_date"))["first"]
+    if begun is None:
+        return None
+    days = [begun]
+    rows: list[Any] = [Session.objects, CheckIn.objects]
+    for records in rows:
+        told = records.filter(patient=patient, content__screen="weekly").standing()
+        days.append(told.aggregate(last=Max("local_date"))["last"] or begun)
+    flagged = Flag.objects.filter(patient=patient, code=SCREEN)
+    days.append(flagged.aggregate(last=Max("observed_on"))["last"] or begun)
+    if not is_unanswered(today, days, safety().unanswered_weekly_days):
+        return None
+    source = ("patient", patient.pk)
+    return raise_flag(patient=patient, code=SCREEN, on=today, source=source, now=now)

@@ -80,7 +80,8 @@ ENUMS = {
     "EpisodeEndReason", "EvidenceTag", "ExerciseKind", "ExerciseSide", "FlagAction",
     "FlagLevel", "FlagStatus", "LegSymptom", "MediaType", "PainAdviceCode", "PartOfDay",
     "PatientStatus", "Platform", "ProblemRegion", "ProtocolEffortScale", "ProtocolGate",
-    "ProtocolStatus", "RecordType", "Role", "ScheduleKind", "SessionOutcome", "SessionState",
+    "ProtocolStatus", "RecordType", "Role", "ScheduleKind", "ScreenCode", "ScreeningMoment",
+    "SessionOutcome", "SessionState",
     "Sex", "Side", "SkipReason", "SlotStatus", "StopSignCode", "TailoringOp", "Timeliness",
     "UploadStatus", "Weekday",
 }  # fmt: skip

@@ -465,7 +465,7 @@ RED_FLAGS = {
         weight_loss_unexplained constant_progressive night_pain review-4wk review-6wk recurrent
         age-review interferes_daily steroid_or_bone_risk regress-in-phase-1 red-after-regress
         gap-7 late-data high-pain-before session-during-stop reclassify-nerve consider-glides
-        consider-pht consider-lumbar consider-root distress
+        consider-pht consider-lumbar consider-root screen-unanswered distress
     """,
 }
 
@@ -518,5 +518,5 @@ CONTENT = {
     "exercises/sources.yaml": "efe88dcf75e49215",
     "protocols/metrics.yaml": "4f0819b7aa4b364a",
     "protocols/rules.yaml": "b0ff2794b55d59d2",
-    "protocols/safety.yaml": "0256abfcffb00ac1",
+    "protocols/safety.yaml": "083900b1ef4834f7",
 }
