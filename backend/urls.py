@@ -8,6 +8,7 @@ from backend.api import account, documents, errors, exercises, health, patient, 
 from backend.api.physio import (
     assessments,
     assignments,
+    flags,
     patients,
     protocols,
     simulations,
@@ -51,12 +52,16 @@ API: list[URLPattern] = [
     path("patients/<str:id>/sessions", patients.Sessions.as_view()),
     path("patients/<str:id>/check-ins", patients.CheckIns.as_view()),
     path("patients/<str:id>/assessments", assessments.Assessments.as_view()),
+    path("patients/<str:id>/stop-clearances", flags.StopClearances.as_view()),
     path("patients/<str:id>/assignments", assignments.Assignments.as_view()),
     path("patients/<str:id>/assignments/preview", assignments.Preview.as_view()),
     path("assignments/<str:id>", assignments.AssignmentOne.as_view()),
     path("assignments/<str:id>/pause", assignments.Pause.as_view()),
     path("assignments/<str:id>/resume", assignments.Resume.as_view()),
     path("assignments/<str:id>/end", assignments.End.as_view()),
+    path("flags", flags.Flags.as_view()),
+    path("flags/<str:id>/acknowledge", flags.Acknowledge.as_view()),
+    path("flags/<str:id>/resolve", flags.Resolve.as_view()),
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [

@@ -182,6 +182,48 @@ class PatientText:
     source: Words
 
 
+Moment = Literal["intake", "session_start", "next_morning", "weekly", "always", "warning_card"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """When a phone asks, and what. Without `protocols`, whatever the plan."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = SHAPE
+
+    moment: Moment
+    when: Words
+    questions: Words
+    text: Code = ""
+    all_signs: bool = False
+    signs: tuple[Code, ...] = ()
+    fields: tuple[Code, ...] = ()
+    nerve_fields: tuple[Code, ...] = ()
+    protocols: tuple[Code, ...] = ()
+    exercise: Code = ""
+    every_days: int | None = None
+    within_h: int | None = None
+    source: Words
+    tags: tuple[Tag, ...]
+
+    def concerns(self, slugs: Container[str]) -> bool:
+        """Whether a patient with these protocols is asked."""
+        return not self.protocols or any(slug in slugs for slug in self.protocols)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """Another condition of the patient, and the caution it asks of the clinician."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = SHAPE
+
+    code: Code
+    name: Words
+    caution: Words
+    source: Words
+    tags: tuple[Tag, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PainLight:
     """What the phone says to a pain number; the limits are the protocol's."""
@@ -204,7 +246,7 @@ class _SafetyFile:
     levels: tuple[Level, ...]
     texts: tuple[PatientText, ...]
     red_flags: tuple[RedFlag, ...]
-    asking: tuple[Row, ...]
+    asking: tuple[Asking, ...]
     unanswered_weekly_days: int
     unanswered_weekly_source: Words
     pain_light: tuple[PainLight, ...]
@@ -215,6 +257,10 @@ class _SafetyFile:
     muscle_words: tuple[Words, ...]
     words_source: Words
     hill_patterns: tuple[Row, ...]
+    ice_and_heat: tuple[Rule, ...]
+    ages: tuple[Rule, ...]
+    conditions: tuple[Condition, ...]
+    glucose_units: Words
     wording: tuple[Row, ...]
     wording_rules: Words
 
@@ -227,10 +273,15 @@ class Safety:
     levels: Mapping[str, Level]
     red_flags: Mapping[str, RedFlag]
     texts: Mapping[str, str]
+    text_sources: Mapping[str, str]
     pain_advice: Mapping[str, str]  # by advice code: carry_on, ease_off, …
     nerve_words: tuple[str, ...]
     muscle_words: tuple[str, ...]
+    asking: tuple[Asking, ...]
     unanswered_weekly_days: int
+    conditions: Mapping[str, Condition]
+    ages: tuple[Rule, ...]
+    ice_and_heat: tuple[Rule, ...]
 
 
 METRICS_SHAPE: TypeAdapter[tuple[Metric, ...]] = TypeAdapter(tuple[Metric, ...])
@@ -263,10 +314,15 @@ def safety() -> Safety:
         levels={level.code: level for level in file.levels},
         red_flags={flag.code: flag for flag in file.red_flags},
         texts={text.id: text.text for text in file.texts},
+        text_sources={text.id: text.source for text in file.texts},
         pain_advice={light.advice: light.text for light in file.pain_light},
         nerve_words=file.nerve_words,
         muscle_words=file.muscle_words,
+        asking=file.asking,
         unanswered_weekly_days=file.unanswered_weekly_days,
+        conditions={one.code: one for one in file.conditions},
+        ages=file.ages,
+        ice_and_heat=file.ice_and_heat,
     )
 
 

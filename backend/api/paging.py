@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from django.core import signing
 from django.db import connection
 from django.db.models import CharField, F, Model, Q, QuerySet
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Collate, Lower
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -68,15 +69,21 @@ def page(
     order: Sequence[str],
     shown: Callable[[Row], Mapping[str, object]],
     filters: Mapping[str, object],
+    by: Mapping[str, Combinable] | None = None,
 ) -> Response:
-    """One page of a list. `order` names fields, `-` for descending, the last one unique.
+    """One page of a list. `order` names fields, `-` for descending, the last one unique; `by` says
+    what a name means that is no field.
 
     The cursor names the last row and is signed for these filters. It stands in addresses, so it
     holds no value of the row: the next page looks up where that row stands.
     """
     limit = limit_of(request)
     salt = _salt(request, filters)
-    places = {f"by_{name}": _comparable(rows.model, name) for name in map(_plain, order)}
+    known = by or {}
+    places = {
+        f"by_{name}": known.get(name) or _comparable(rows.model, name)
+        for name in map(_plain, order)
+    }
     order = [f"-by_{_plain(name)}" if name.startswith("-") else f"by_{name}" for name in order]
     rows = rows.alias(**places)
     sent = request.query_params.get("cursor")
@@ -122,7 +129,7 @@ def _comparable(model: type[Row], name: str) -> F | Lower:
     return alphabetic(name) if isinstance(model._meta.get_field(name), CharField) else F(name)
 
 
-def _place_of(pk: str, rows: QuerySet[Row], by: Iterable[F | Lower]) -> tuple[Any, ...]:
+def _place_of(pk: str, rows: QuerySet[Row], by: Iterable[Combinable]) -> tuple[Any, ...]:
     """The order values of a row, also of one that left the list since."""
     place: tuple[Any, ...] | None = rows.model._base_manager.filter(pk=pk).values_list(*by).first()
     if place is None:

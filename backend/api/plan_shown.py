@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 from django.conf import settings
 from rest_framework import serializers
 
-from backend.api.base import Encoded, as_json
+from backend.api.base import Encoded, as_json, moment
 from backend.care.selectors import (
+    Adjustment,
     Course,
     DayType,
     Plan,
     PlannedDay,
     PlannedSlot,
     SlotStatus,
+    StopSign,
     closing_time,
 )
 from backend.clinics.models import Clinic
 from exercises.models import Exercise
 from protocols.engine.definition import Dose, Limits
+from protocols.engine.glides import ANSWERS
 from protocols.engine.plan import Item, Slot
-from protocols.knowledge import rules, safety
+from protocols.knowledge import Moment, rules, safety
 
 CHECK_IN_FROM = "06:00"
 WINDOWS = {
@@ -36,6 +39,7 @@ WINDOWS = {
 SECONDS_A_REPETITION = 4
 WEEK = 7
 WORST_PAIN = 10
+MOMENTS = get_args(Moment)
 
 
 @cache
@@ -52,7 +56,7 @@ def day_closes_at() -> str:
 def plan_shown(plan: Plan) -> dict[str, object]:
     patient = plan.patient
     items = _Items(plan.exercises)
-    return {
+    shown: dict[str, object] = {
         "patient_id": str(patient.pk),
         "version": patient.plan_version,
         "timezone": patient.timezone,
@@ -61,6 +65,40 @@ def plan_shown(plan: Plan) -> dict[str, object]:
         "days": [_day(day, items) for day in plan.days],
         "on_device_advice": advice(plan.courses, patient.clinic),
     }
+    return shown | ({"stop": stop_shown(plan.stop)} if plan.stop else {})
+
+
+def stop_shown(stop: Sequence[StopSign]) -> dict[str, object]:
+    """Why everything is stopped, and what to do: first what a single sign has to say."""
+    known = safety()
+    level = stop[0].level
+    texts = [line for sign in stop for line in known.red_flags[sign.code].patient_text]
+    texts += [*known.levels[level].patient_text, known.texts[TEXTS[Adjustment.STOPPED]]]
+    return {
+        "since": moment(min(sign.raised_at for sign in stop)),
+        "level": level,
+        "codes": [sign.code for sign in stop],
+        "patient_text": list(dict.fromkeys(texts)),
+    }
+
+
+# The texts of the safety library that say why a day asks for less.
+TEXTS = {
+    Adjustment.STOPPED: "stop_standing",
+    Adjustment.ADVISED_REST: "advised_rest",
+    Adjustment.HALF_DOSE: "half_dose",
+    Adjustment.EASED: "eased",
+}
+
+
+def _adjustment(course: Course, why: Adjustment) -> dict[str, object]:
+    known, text = safety(), TEXTS[why]
+    return {
+        "code": why.value,
+        "assignment_id": str(course.id),
+        "text": known.texts[text],
+        "source": known.text_sources[text],
+    }
 
 
 def _day(day: PlannedDay, items: _Items) -> dict[str, object]:
@@ -68,6 +106,7 @@ def _day(day: PlannedDay, items: _Items) -> dict[str, object]:
         "date": day.on.isoformat(),
         "day_type": day.type.value,
         "assignments": [_assignment(course, day) for course in day.courses],
+        "adjustments": [_adjustment(course, why) for course, why in day.adjustments],
         "slots": [_slot(one, items) for one in day.slots],
         "check_in": _check_in(day),
     }
@@ -191,10 +230,11 @@ def _check_in(day: PlannedDay) -> dict[str, object]:
     if day.type in (DayType.NONE, DayType.PAUSED):
         return {"due": False}
     fields = ["pain_now", "stiffness", "confidence"]
-    if any(course.protocol.limits.nerve for course in day.courses):
+    nerve = any(course.protocol.limits.nerve for course in day.courses)
+    if nerve:
         fields.append("leg_symptom")
     if any((day.on - c.assignment.start_date).days % WEEK == 0 for c in day.courses):
-        fields.append("nprs_worst")  # asked weekly
+        fields += ["nprs_worst", *(ANSWERS if nerve else ())]  # asked weekly
     window = {"from": CHECK_IN_FROM, "to": day_closes_at()}  # a rating is awaited until then
     return {"due": not day.check_in_given, "window": window, "fields": fields}
 
@@ -205,6 +245,8 @@ def advice(courses: tuple[Course, ...], clinic: Clinic) -> dict[str, object]:
     said: dict[str, object] = {
         "pain_during": bands(strictest([course.protocol.limits for course in courses])),
         "stop_signs": stop_signs(),
+        "review_signs": review_signs(),
+        "screening": screening(courses),
         "levels": {code: list(level.patient_text) for code, level in known.levels.items()},
         "urgent_text": known.texts["urgent"],
         "emergency_number": clinic.emergency_number,
@@ -220,6 +262,38 @@ def stop_signs() -> list[dict[str, object]]:
         for code, sign in safety().red_flags.items()
         if sign.asked and sign.stops
     ]
+
+
+def review_signs() -> list[dict[str, object]]:
+    """What else a patient can report: a person looks at it, and the plan goes on."""
+    return [
+        {"code": code, "text": sign.sign or sign.ask, "level": sign.level}
+        for code, sign in safety().red_flags.items()
+        if sign.asked and not sign.stops
+    ]
+
+
+def screening(courses: Sequence[Course]) -> list[dict[str, object]]:
+    """When the phone asks what, by itself and offline (safety.md section 3)."""
+    known = safety()
+    slugs = {course.protocol.slug for course in courses}
+    nerve = any(course.protocol.limits.nerve for course in courses)
+    told = []
+    for one in known.asking:
+        if not one.concerns(slugs):
+            continue
+        shown: dict[str, object] = {"moment": one.moment}
+        fields = [*one.fields, *(one.nerve_fields if nerve else ())]
+        more = {
+            "text": known.texts.get(one.text),
+            "all_signs": one.all_signs,
+            "signs": list(one.signs),
+            "fields": fields,
+            "exercise": one.exercise,
+            "every_days": one.every_days,
+        }
+        told.append(shown | {name: value for name, value in more.items() if value})
+    return told
 
 
 def strictest(limits: list[Limits]) -> tuple[int, int, int] | None:
@@ -381,10 +455,29 @@ CheckInDueOut = type(
 )
 
 
+class AdjustmentOut(serializers.Serializer[Any]):
+    """Why a day asks for less than the protocol does, in words for the patient."""
+
+    code = serializers.ChoiceField([one.value for one in Adjustment])
+    assignment_id = serializers.UUIDField()
+    text = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]  # as everywhere
+
+
+class StopOut(serializers.Serializer[Any]):
+    """All exercise is stopped until a clinician clears it. `patient_text` is shown line by line."""
+
+    since = serializers.DateTimeField()
+    level = serializers.ChoiceField(["emergency", "urgent", "routine"])
+    codes = serializers.ListField(child=serializers.CharField())
+    patient_text = serializers.ListField(child=serializers.CharField())
+
+
 class PlanDayOut(serializers.Serializer[Any]):
     date = serializers.DateField()
     day_type = serializers.ChoiceField([one.value for one in DayType])
     assignments = PlanAssignmentOut(many=True)
+    adjustments = AdjustmentOut(many=True)
     slots = PlanSlotOut(many=True)
     check_in = CheckInDueOut()
 
@@ -413,11 +506,34 @@ class StopSignOut(serializers.Serializer[Any]):
     patient_text = serializers.ListField(child=serializers.CharField(), required=False)
 
 
+# A member called `fields` would be in the way of the class's own, hence no class statement.
+class _ScreeningFields(serializers.Serializer[Any]):
+    def get_fields(self) -> dict[str, Any]:
+        codes = serializers.ListField(child=serializers.CharField(), required=False)
+        return super().get_fields() | {"fields": codes}
+
+
+class ScreeningOut(_ScreeningFields):
+    """One moment and what is asked in it: `all_signs`, or those in `signs`, by their codes; and
+    these `fields` of a check-in. An answered screen is told by `screen` of the record; signs that
+    are answered with yes are its `stop_signs`. No answer is not a no.
+    """
+
+    moment = serializers.ChoiceField(MOMENTS)
+    text = serializers.CharField(required=False)
+    all_signs = serializers.BooleanField(required=False)
+    signs = serializers.ListField(child=serializers.CharField(), required=False)
+    exercise = serializers.CharField(required=False)
+    every_days = serializers.IntegerField(required=False)
+
+
 class AdviceOut(serializers.Serializer[Any]):
     """What the phone says by itself, offline. Medical wording is content, not code."""
 
     pain_during = PainAdviceOut(many=True)
     stop_signs = StopSignOut(many=True)
+    review_signs = StopSignOut(many=True)
+    screening = ScreeningOut(many=True)
     levels = serializers.DictField(child=serializers.ListField(child=serializers.CharField()))
     urgent_text = serializers.CharField()
     emergency_number = serializers.CharField()
@@ -436,6 +552,7 @@ PlanOut = type(
         "from": serializers.DateField(),
         "day_closes_at": serializers.CharField(),
         "days": PlanDayOut(many=True),
+        "stop": StopOut(required=False),
         "on_device_advice": AdviceOut(),
     },
 )

@@ -43,6 +43,7 @@ SKIP_REASONS = (
 )
 LEG_SYMPTOMS = ("none", "back_or_buttock", "thigh", "calf", "foot")
 SIDES = ("left", "right", "both", "none")
+SCREENS = ("intake", "session_start", "weekly")
 MOST_REVISIONS = 1_000_000
 
 Kind = Revision.Kind
@@ -91,13 +92,17 @@ class EntryIn(PhoneIn):
 
 
 class RecordIn(PhoneIn):
-    """What sessions and check-ins have in common."""
+    """What sessions and check-ins have in common.
+
+    `screen` says that this screen was answered in full: what is not among `stop_signs` is a no.
+    """
 
     local_date = Day()
     timezone = Zone()
     recorded_at = Instant()
     leg_symptom = Word(LEG_SYMPTOMS, required=False)
     stop_signs = Many(Word(stop_sign_codes()), 40, required=False)
+    screen = Word(SCREENS, required=False)
     note = Text(1000, required=False, allow_blank=True)
 
 
@@ -127,6 +132,8 @@ class CheckInDataIn(RecordIn):
     stiffness = Whole(0, 10, required=False)
     confidence = Whole(0, 10, required=False)
     nprs_worst = Whole(0, 10, required=False)
+    night_symptoms = Truth(required=False)
+    constant_symptoms = Truth(required=False)
 
 
 class CheckInIn(CheckInDataIn):

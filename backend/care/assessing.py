@@ -15,7 +15,7 @@ from backend.care.selectors import today_of
 from backend.clinics.actions import lock
 from backend.clinics.models import Patient, User
 from backend.problems import FieldError, ValidationFailed
-from protocols.knowledge import metrics
+from protocols.knowledge import metrics, safety
 
 AHEAD = timedelta(minutes=10)
 
@@ -60,7 +60,9 @@ def record(
             source=("assessment", row.pk),
             now=now,
         )
-    deciding.tell(patient, deciding.recompute_all(patient=patient, now=now), (), now=now)
+    found_now = deciding.recompute_all(patient=patient, now=now)
+    found_now.plan = found_now.plan or any(safety().red_flags[code].stops for code in findings)
+    deciding.tell(patient, found_now, (), now=now)
     return row
 
 

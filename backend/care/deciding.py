@@ -13,10 +13,10 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import CharField, DateField, UUIDField, Value
+from django.db.models import CharField, DateField, Max, Min, UUIDField, Value
 
 from backend.care import feed, proposing
-from backend.care.flags import lower_flag, raise_flag
+from backend.care.flags import lower_flag, raise_flag, stops_of
 from backend.care.lived import (
     SYMPTOMS_HELD,
     Facts,
@@ -33,7 +33,7 @@ from backend.care.lived import (
     standing_before,
 )
 from backend.care.models import Assignment, Change, CheckIn, ClosedDay, Event, Flag, Session
-from backend.care.selectors import Course, course_of, terms_as_json
+from backend.care.selectors import Course, course_of, terms_as_json, today_of
 from backend.clinics.models import Patient
 from backend.queries import Given, Written
 from protocols.engine.case import Course as EngineCourse
@@ -48,6 +48,8 @@ from protocols.engine.storing import (
     state_as_json,
     state_from_json,
 )
+from protocols.knowledge import safety
+from protocols.screening import is_unanswered
 
 A_DAY = timedelta(days=1)
 
@@ -107,14 +109,22 @@ def recompute(
     """
     zones = Zones.of(patient)
     verdicts = _onward(course, patient, zones, now, since) if since else None
-    if verdicts is None:
-        facts = facts_of(course, patient)
-        verdicts = _whole(course, facts, now)
-        known = _carried_facts(facts, verdicts)
-    else:
+    flags: list[Flag] = []
+    if verdicts is not None:
         carried = course.assignment.carried or {}
         known = {name: carried[name] for name in CARRIED_FACTS}
-    return _store(course, patient, zones, verdicts, known, now)
+        flags = _report_stops(course, patient, verdicts, now)
+    if verdicts is None or flags:
+        facts = facts_of(course, patient)
+        verdicts = _whole(course, facts, now)
+        if not flags and (flags := _report_stops(course, patient, verdicts, now)):
+            facts = facts_of(course, patient)
+            verdicts = _whole(course, facts, now)
+        known = _carried_facts(facts, verdicts)
+    found = _store(course, patient, zones, verdicts, known, now)
+    found.flags += [f"{flag.code} on {flag.observed_on}" for flag in flags]
+    found.effects += map(flag_effect, flags)
+    return found
 
 
 def recompute_all(*, patient: Patient, now: datetime, since: date | None = None) -> Difference:
@@ -228,12 +238,13 @@ def _carried_facts(facts: Facts, verdicts: Verdicts) -> dict[str, Any]:
         for one in verdicts.closed
         for moment in facts.arrivals(one.on, facts.zones.closing(one.on))
     ]
+    events = {id(one.content): one.content for one in pieces if one.kind == "event"}
     engine = verdicts.engine
     return {
         "reviews": sorted(engine.reviews),
         "stop": [[one.code, one.level] for one in engine.stop],
         "baseline": engine.baseline,
-        "events": [_event_as_json(piece.content) for piece in pieces if piece.kind == "event"],
+        "events": [_event_as_json(one) for one in events.values()],
         "measured": [
             [piece.on.isoformat(), piece.at.isoformat(), one.metric, one.value, one.record]
             for piece in pieces
@@ -281,7 +292,8 @@ def _open_facts(course: Course, patient: Patient, zones: Zones, judged_to: date)
         else:
             rates = (derived or {}).get("rates_session_day")
             facts.add(check_in_pieces(phone_id, told, rates))
-    facts.add(event_pieces(map(_event_of, carried["events"])))
+    events = map(_event_of, carried["events"])
+    facts.add(event_pieces(events, zones, course.assignment.start_date))
     for date_of, at, metric, value, record in carried["measured"]:
         measured = Measured(metric, value, record)
         piece = Piece(
@@ -463,7 +475,8 @@ def _terms(course: Course, judged: Judged) -> Terms:
         rested=judged.case.not_offered,
         ended=before.ended,
         eased=frozenset(id for id, tally in before.eases.items() if tally.eases(on)),
-        open_gates=course.open_gates(before, on),
+        # What was told on the date itself closes a gate at once, and opens it from the next one on.
+        open_gates=course.open_gates(before, on) & course.open_gates(judged.after, on),
     )
 
 
@@ -474,6 +487,26 @@ def _same(row: ClosedDay, other: ClosedDay | None) -> bool:
 
 
 # --- Flags ------------------------------------------------------------------------------------
+
+
+def _report_stops(
+    course: Course, patient: Patient, verdicts: Verdicts, now: datetime
+) -> list[Flag]:
+    """Report what stops this course now and nobody has reported: pain that was told before the
+    course had limits. A stop rests on a report, and each has an open flag."""
+    standing = course.assignment.standing
+    stood = standing["state"].get("stop", ()) if standing else ()
+    known = {one["code"] for one in stood}
+    new = [one.code for one in verdicts.state.stop if one.code not in known]
+    if not new:
+        return []
+    told = set(stops_of(patient).filter(code__in=new).values_list("code", flat=True))
+    source, on = ("assignment", course.id), today_of(patient, now)
+    return [
+        raise_flag(patient=patient, code=code, on=on, source=source, now=now, course_id=course.id)
+        for code in new
+        if code not in told
+    ]
 
 
 def _codes_of(judged: Judged) -> set[str]:
@@ -597,6 +630,9 @@ def close(*, patient_id: UUID, now: datetime) -> Difference:
     )
     found = Difference()
     patient.change_seq += 1  # what others read of these courses is not so any more
+    if flag := _missed_screen(patient, now):
+        found = recompute_all(patient=patient, now=now)  # first what was reported changes
+        found.flags.append(f"{flag.code} on {flag.observed_on}")
     due = Assignment.objects.filter(patient=patient, next_close_at__lte=now).with_record()
     for assignment in due.order_by("start_date", "id"):
         assignment.patient = patient
@@ -605,3 +641,27 @@ def close(*, patient_id: UUID, now: datetime) -> Difference:
         found += recompute(course=course_of(assignment), patient=patient, now=now, since=since)
     tell(patient, found, (), now=now)
     return found
+
+
+SCREEN = "screen-unanswered"
+
+
+def _missed_screen(patient: Patient, now: datetime) -> Flag | None:
+    """Flag it where a plan runs and the weekly screen was not answered for long: no answer is not a
+    no. Once, and again after as long a silence."""
+    today = today_of(patient, now)
+    running = Assignment.objects.filter(patient=patient, ended_on=None, start_date__lte=today)
+    begun = running.aggregate(first=Min("start_date"))["first"]
+    if begun is None:
+        return None
+    days = [begun]
+    rows: list[Any] = [Session.objects, CheckIn.objects]
+    for records in rows:
+        told = records.filter(patient=patient, content__screen="weekly").standing()
+        days.append(told.aggregate(last=Max("local_date"))["last"] or begun)
+    flagged = Flag.objects.filter(patient=patient, code=SCREEN)
+    days.append(flagged.aggregate(last=Max("observed_on"))["last"] or begun)
+    if not is_unanswered(today, days, safety().unanswered_weekly_days):
+        return None
+    source = ("patient", patient.pk)
+    return raise_flag(patient=patient, code=SCREEN, on=today, source=source, now=now)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from backend.care.models import Event, Flag
+from backend.care.selectors import OPEN
 from backend.clinics.models import Patient
 from protocols.knowledge import safety
 
-OPEN = (Flag.Status.OPEN, Flag.Status.ACKNOWLEDGED)
+STOPPING = (Flag.Level.EMERGENCY, Flag.Level.URGENT)
 SATURDAY = 5
 
 
@@ -21,17 +24,18 @@ def raise_flag(
     source: tuple[str, UUID],
     now: datetime,
     by_rule: bool = False,
+    course_id: UUID | None = None,
 ) -> Flag:
     """Open a flag, or count one more occurrence of the open one. The caller holds the lock.
 
     What somebody reported is also kept as an event, on which a stop rests; what a rule found
-    follows from other facts.
+    follows from other facts. A report concerns all courses, unless one is named.
     """
     level = Flag.Level(safety().red_flags[code].level)
     if not by_rule:
         Event.objects.create(
-            patient=patient, kind=Event.Kind.REPORTED, on=on, at=now, code=code,
-            source_type=source[0], source_id=source[1],
+            patient=patient, assignment_id=course_id, kind=Event.Kind.REPORTED, on=on, at=now,
+            code=code, source_type=source[0], source_id=source[1],
         )  # fmt: skip
     flag = open_flag(patient, code)
     if flag is None:
@@ -68,6 +72,13 @@ def lower_flag(
         flag.resolved_at = now
     flag.save(update_fields=["occurrences", "status", "resolved_at"])
     return True
+
+
+def stops_of(patient: Patient) -> QuerySet[Flag]:
+    """The open flags that stop all exercise, the gravest first. A clearance alone ends them."""
+    return Flag.objects.filter(patient=patient, status__in=OPEN, level__in=STOPPING).order_by(
+        "level", "raised_at", "pk"
+    )
 
 
 def open_flag(patient: Patient, code: str) -> Flag | None:

@@ -21,6 +21,7 @@ from protocols.engine import dates
 from protocols.engine.case import Course as EngineCourse
 from protocols.engine.case import State
 from protocols.engine.day import Approval, Clearance, Day, Felt, Measured, Numbers, Reported
+from protocols.engine.glides import ANSWERS
 from protocols.engine.plan import PhaseSpan, days_from, sets_on
 from protocols.engine.progression import Late
 from protocols.knowledge import numbers, safety
@@ -175,6 +176,8 @@ def standing_before(facts: Facts, first: date) -> tuple[frozenset[str], tuple[Re
         if piece.kind == "event" and piece.content.assignment_id in (None, facts.course.id)
     ]
     for event in sorted(events, key=lambda row: (row.at, row.pk or 0)):
+        if event.kind == Event.Kind.REPORTED and facts.zones.date_of(event.at) >= first:
+            continue  # it came later, and is told of that date
         if event.kind == Event.Kind.REPORTED and known[event.code].stops:
             stop[event.code] = Reported(event.code, known[event.code].level)
         elif event.kind == Event.Kind.REPORTED:
@@ -373,9 +376,11 @@ class _Events:
         )
         self.clearance: Clearance | None = None
         if cleared := by_kind.get(Event.Kind.CLEARED):
-            stops = [row.at for row in self.reports if safety().red_flags[row.code].stops]
             newest = cleared[-1]
-            self.clearance = Clearance(newest.phase_id, max(stops, default=newest.at) <= newest.at)
+            later = [row for row in self.reports if _stops(row) and row.at > newest.at]
+            self.clearance = Clearance(newest.phase_id, after_reports=not later)
+            if later:  # what came before it was cleared, and does not stand with these
+                self.reports = [row for row in self.reports if not _stops(row)] + later
         self.approval: Approval | None = None
         for row in [*by_kind.get(Event.Kind.APPROVED, ()), *by_kind.get(Event.Kind.ENDED, ())]:
             ends = row.kind == Event.Kind.ENDED
@@ -389,6 +394,10 @@ class _Events:
         if "severe" in codes and _is_severe(day, self.severe):
             del codes["severe"]
         return replace(day, reported=tuple(Reported(code, known[code].level) for code in codes))
+
+
+def _stops(report: Event) -> bool:
+    return safety().red_flags[report.code].stops
 
 
 def _is_severe(day: Day, severe: int) -> bool:
@@ -427,6 +436,10 @@ def check_in_pieces(
         if "leg_symptom" in content:
             place = float(PLACES.index(content["leg_symptom"]))
             yield Piece(on, at, until, "measured", Measured("leg_sx_code", place, str(phone_id)))
+        for name in ANSWERS:
+            if name in content:
+                answer = Measured(name, float(content[name]), str(phone_id))
+                yield Piece(on, at, until, "measured", answer)
 
 
 def assessment_pieces(rows: Iterable[Assessment], zones: Zones, side: str) -> Iterator[Piece]:
@@ -438,9 +451,26 @@ def assessment_pieces(rows: Iterable[Assessment], zones: Zones, side: str) -> It
         yield Piece(zones.date_of(row.measured_at), row.recorded_at, None, "assessed", told)
 
 
-def event_pieces(rows: Iterable[Event]) -> Iterator[Piece]:
-    for row in rows:
+def event_pieces(rows: Iterable[Event], zones: Zones, first: date) -> Iterator[Piece]:
+    """What happened, on the date it has effect from, in a course that begins with `first`.
+
+    A report of an earlier date that came after somebody had answered what was known by then, or
+    when the course had begun already, speaks of the date on which it came as well: no answer that
+    was given without it ends what it opens.
+    """
+    told = list(rows)
+    answered: dict[tuple[date, str], datetime] = {}
+    for row in told:
+        if row.kind in (Event.Kind.CLEARED, Event.Kind.CLOSED):
+            answered[row.on, row.code] = max(row.at, answered.get((row.on, row.code), row.at))
+    for row in told:
         yield Piece(row.on, row.at, None, "event", row)
+        came = zones.date_of(row.at)
+        if row.kind == Event.Kind.REPORTED and row.on < came:
+            answer = "" if _stops(row) else row.code
+            is_news = answered.get((came, answer), row.at) < row.at
+            if is_news or row.on < first <= came:
+                yield Piece(came, row.at, None, "event", row)
 
 
 def timelines(
@@ -491,5 +521,6 @@ def facts_of(course: Course, patient: Patient) -> Facts:
         "measured_at", "recorded_at", "pk"
     )
     facts.add(assessment_pieces(assessed, zones, course.assignment.side))
-    facts.add(event_pieces(Event.objects.filter(patient=patient).order_by("at", "pk")))
+    events = Event.objects.filter(patient=patient).order_by("at", "pk")
+    facts.add(event_pieces(events, zones, course.assignment.start_date))
     return facts

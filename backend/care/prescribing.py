@@ -13,13 +13,12 @@ from django.db import IntegrityError, transaction
 
 from backend.care import deciding, feed
 from backend.care.cataloguing import feed_version
-from backend.care.flags import raise_flag
+from backend.care.flags import raise_flag, stops_of
 from backend.care.models import (
     Assessment,
     Assignment,
     AssignmentVersion,
     Change,
-    Flag,
     Pause,
     Session,
 )
@@ -556,12 +555,7 @@ def gates_of(
     """Every gate before phase 1, by its id in the dossier (protocols.md section 1). Two queries."""
     text = {gate.id: gate.text for gate in rules().assignment_gates}
     recorded = list(Assessment.objects.filter(patient=patient, recorded_at__lte=now))
-    open_stops = list(
-        patient.flags.filter(
-            status__in=[Flag.Status.OPEN, Flag.Status.ACKNOWLEDGED],
-            level__in=[Flag.Level.EMERGENCY, Flag.Level.URGENT],
-        ).values_list("code", flat=True)
-    )
+    open_stops = list(stops_of(patient).values_list("code", flat=True))
     missing = {
         "AG1": f"open: {', '.join(sorted(open_stops))}" if open_stops else "",
         "AG2": _ag2(recorded, patient, start, now),

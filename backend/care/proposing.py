@@ -19,7 +19,7 @@ from backend.care.explaining import (
     reasons_of,
 )
 from backend.care.lived import Zones
-from backend.care.models import Change, Progression, Session
+from backend.care.models import Assignment, Change, Progression, Session
 from backend.care.selectors import Course
 from backend.clinics.models import Patient, User
 from protocols.engine.case import PROPOSED, Judged, Outcome
@@ -89,6 +89,13 @@ def sync(
         kept.told.append(f"{row.recommendation} of {row.on} proposed")
         kept.stands["open"] = _open(row)
     return kept
+
+
+def forget(assignment: Assignment) -> None:
+    """A person answered what stood: the next judging looks it up anew."""
+    carried = {k: held for k, held in (assignment.carried or {}).items() if k != "proposal"}
+    if carried:
+        Assignment.objects.filter(pk=assignment.pk).update(carried=carried)
 
 
 def touched(row: Progression) -> feed.Touched:

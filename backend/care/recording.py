@@ -24,7 +24,7 @@ from django.db.models.fields.json import KT
 from backend.care import deciding, feed
 from backend.care.flags import raise_flag
 from backend.care.models import Assignment, Change, CheckIn, Flag, Revision, Session
-from backend.care.selectors import Course, closes_at, course_for_log
+from backend.care.selectors import Course, closes_at, course_for_log, today_of
 from backend.clinics.models import Patient
 from backend.problems import ConsentWithdrawn, FieldError, Problem, ValidationFailed
 from backend.queries import AnyGiven, Given, Insert, Written
@@ -245,6 +245,7 @@ def _store(*, patient: Patient, report: Report, upload: Upload, batch: Batch) ->
             now=upload.received_at,
             batch=batch,
         )
+    found.plan = found.plan or (is_news and _stops(effects))
     _tell(patient, [row, *rated], found, upload, batch)
     status = Status.UPDATED if head else Status.CREATED
     told = _merged(effects, found.effects)
@@ -374,6 +375,7 @@ def _place_behind(
     found = deciding.Difference()
     if is_news:
         found = _judge_again(patient, None, since=None, now=upload.received_at, batch=batch)
+        found.plan = found.plan or _stops(effects)
     _tell(patient, [head], found, upload, batch)
     told = _merged(effects, found.effects)
     return Receipt(Status.SUPERSEDED, head, report.warnings, told, tuple(found.plan_changes))
@@ -860,16 +862,23 @@ def _raise_flags(
         number=report.revision
     )
     told = {code for said in others for code in _codes_in(said.content, severe)}
+    # A date that has not come yet does not put a stop off.
+    on = min(date.fromisoformat(content["local_date"]), today_of(patient, now))
     for code in codes:
         if code not in told:
             raise_flag(
                 patient=patient,
                 code=code,
-                on=date.fromisoformat(content["local_date"]),
+                on=on,
                 source=(report.kind.value, report.phone_id),
                 now=now,
             )
     return _effects_of(patient, codes), not told.issuperset(codes)
+
+
+def _stops(effects: Iterable[Effect]) -> bool:
+    """Whether the plan says that it is stopped, also where there is no course to stop."""
+    return any(one["level"] != Flag.Level.ROUTINE for one in effects)
 
 
 def _effects_of(patient: Patient, codes: Sequence[str]) -> tuple[Effect, ...]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from functools import cache, cached_property
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -19,6 +19,7 @@ from backend.care.models import (
     AssignmentVersion,
     CheckIn,
     ClosedDay,
+    Flag,
     Pause,
     Session,
 )
@@ -44,6 +45,7 @@ A_DAY = timedelta(days=1)
 
 
 N_TENS = "N-TENS"
+OPEN = (Flag.Status.OPEN, Flag.Status.ACKNOWLEDGED)
 AFTER_REPAIR = "hamstring_tendon_repair"  # as protocols name the condition
 
 
@@ -399,12 +401,23 @@ class PlannedDay:
     adjustments: tuple[tuple[Course, Adjustment], ...] = ()
 
 
+class StopSign(NamedTuple):
+    """An open flag that stops all exercise."""
+
+    code: str
+    level: str
+    raised_at: datetime
+
+
 @dataclass(frozen=True)
 class Plan:
+    """`stop` holds why all exercise is stopped at present, the gravest first."""
+
     patient: Patient
     first: date
     days: tuple[PlannedDay, ...]
     exercises: Mapping[str, Exercise]
+    stop: tuple[StopSign, ...] = ()
 
     @cached_property
     def courses(self) -> tuple[Course, ...]:
@@ -412,9 +425,9 @@ class Plan:
 
 
 def plan_of(patient: Patient, *, first: date, days: int, now: datetime) -> Plan:
-    """What to do, and what became of it, on up to 28 days. Five queries, however long."""
+    """What to do, and what became of it, on up to 28 days. Six queries, however long."""
     last = first + timedelta(days=days - 1)
-    return plan_for(
+    plan = plan_for(
         patient,
         courses_of(patient, first, last),
         first=first,
@@ -423,6 +436,12 @@ def plan_of(patient: Patient, *, first: date, days: int, now: datetime) -> Plan:
         sessions=SESSIONS(patient=patient.pk, first=first - A_DAY, last=last + A_DAY),
         checked_in=[on for (on,) in CHECK_INS(patient=patient.pk, first=first, last=last)],
     )
+    stop = sorted(map(StopSign._make, STOPS(patient=patient.pk)), key=_gravest_first)
+    return replace(plan, stop=tuple(stop))
+
+
+def _gravest_first(sign: StopSign) -> tuple[int, datetime, str]:
+    return Flag.Level.values.index(sign.level), sign.raised_at, sign.code
 
 
 def plan_for(
@@ -595,6 +614,13 @@ CHECK_INS = Written(
         CheckIn.objects.filter(patient=_PATIENT, local_date__range=(_FIRST, _LAST))
         .standing()
         .values_list("local_date")
+    )
+)
+STOPS = Written(
+    lambda: (
+        Flag.objects.filter(patient=_PATIENT, status__in=OPEN)
+        .exclude(level=Flag.Level.ROUTINE)
+        .values_list(*StopSign._fields)
     )
 )
 _SOMEBODY: Any = SimpleNamespace(clinic_id=Given("clinic", UUIDField()))

@@ -218,6 +218,7 @@ def create_patient(
     locale: str = "en",
     timezone: str = "",
     identifiers: Iterable[Mapping[str, str]] = (),
+    conditions: Iterable[str] = (),
 ) -> Patient:
     patient = Patient(
         clinic=clinic,
@@ -231,6 +232,7 @@ def create_patient(
         locale=locale,
         timezone=timezone or clinic.timezone,
         zones=[[now.isoformat(), timezone or clinic.timezone]],
+        conditions=list(conditions),
         created_at=now,
         updated_at=now,
     )

@@ -370,6 +370,7 @@ class Telling:
         if self.course.protocol.limits.nerve:
             said["leg_symptom"] = "thigh" if lived.next_morning else "none"
         if day % 7 == 0:
+            said["screen"] = "weekly"
             said["nprs_worst"] = min(10, max(lived.during, lived.next_morning) + 1)
         self._upload(at, Kind.CHECK_IN, self._id("check-in", morning), said)
 

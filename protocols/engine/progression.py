@@ -155,14 +155,18 @@ ROWS = tuple((rule, rule.__name__.upper()) for rule in RULES)
 
 
 def _stop(case: Case, signs: tuple[Reported, ...]) -> Ruling:
-    """A stop stands from now on; a new flag during a stop joins it, the higher level rules."""
+    """A stop stands from now on; a new flag during a stop joins it, the higher level rules.
+
+    Where the stop was cleared on this date before these signs came, they stand alone.
+    """
     codes = " + ".join(sign.code for sign in signs)
     level = "emergency" if any(sign.level == "emergency" for sign in signs) else "urgent"
     alerts, after = _session_during_stop(case)
-    known = {one.code for one in after.stop}
-    standing = after.stop + tuple(sign for sign in signs if sign.code not in known)
-    after, half = replace(after, stop=standing), None
-    clearance = case.day.clearance
+    clearance, half = case.day.clearance, None
+    stood = () if clearance is not None else after.stop
+    known = {one.code for one in stood}
+    standing = stood + tuple(sign for sign in signs if sign.code not in known)
+    after = replace(after, stop=standing)
     if clearance is not None and clearance.after_reports:  # R3 on the date of the report
         after = _cleared(after, clearance, case.day.on + A_DAY)
         half = int(case.numbers["stop_half_dose_sessions"])

@@ -71,17 +71,23 @@ OPERATIONS = {
     "assignment_pause": "POST /assignments/{id}/pause",
     "assignment_resume": "POST /assignments/{id}/resume",
     "assignment_end": "POST /assignments/{id}/end",
+    "flag_list": "GET /flags",
+    "flag_acknowledge": "POST /flags/{id}/acknowledge",
+    "flag_resolve": "POST /flags/{id}/resolve",
+    "stop_clear": "POST /patients/{id}/stop-clearances",
 }
 
 # Lists of words are names of types.
 ENUMS = {
-    "AssignmentEnd", "AssignmentStatus", "BodyRegion", "ChangeOp", "ClockState", "ConsentCode",
-    "DayType", "DecisionOutcome", "DifferenceKind", "DoseSide", "DoseUnit", "EffortScale",
-    "EntryState", "EpisodeEndReason", "EvidenceTag", "ExerciseKind", "ExerciseSide", "FlagLevel",
-    "LegSymptom", "MediaType", "PainAdviceCode", "PartOfDay", "PatientStatus", "Platform",
-    "ProblemRegion", "ProtocolEffortScale", "ProtocolGate", "ProtocolStatus", "RecordType",
-    "Role", "ScheduleKind", "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason",
-    "SlotStatus", "StopSignCode", "TailoringOp", "Timeliness", "UploadStatus", "Weekday",
+    "AdjustmentCode", "AssignmentEnd", "AssignmentStatus", "BodyRegion", "ChangeOp", "ClockState",
+    "ConditionCode", "ConsentCode", "DayType", "DecisionOutcome", "DifferenceKind", "DoseSide",
+    "DoseUnit", "EffortScale", "EntryState", "EpisodeEndReason", "EvidenceTag", "ExerciseKind",
+    "ExerciseSide", "FlagAction", "FlagLevel", "FlagStatus", "LegSymptom", "MediaType",
+    "PainAdviceCode", "PartOfDay", "PatientStatus", "Platform", "ProblemRegion",
+    "ProtocolEffortScale", "ProtocolGate", "ProtocolStatus", "RecordType", "Role", "ScheduleKind",
+    "ScreenCode", "ScreeningMoment", "SessionOutcome", "SessionState", "Sex", "Side",
+    "SkipReason", "SlotStatus", "StopSignCode", "TailoringOp", "Timeliness", "UploadStatus",
+    "Weekday",
 }  # fmt: skip
 
 PUBLIC = {"meta_get", "enrolment_check"}
@@ -89,6 +95,7 @@ KEYED = {
     "exercise_create", "protocol_create", "protocol_publish", "protocol_retire", "patient_create",
     "episode_create", "invitation_create", "assessment_create", "assignment_create",
     "assignment_pause", "assignment_resume", "assignment_end",
+    "flag_acknowledge", "flag_resolve", "stop_clear",
 }  # fmt: skip
 MATCHED = {
     "me_update": False, "exercise_update": False, "patient_update": True, "episode_update": False,

@@ -465,9 +465,15 @@ RED_FLAGS = {
         weight_loss_unexplained constant_progressive night_pain review-4wk review-6wk recurrent
         age-review interferes_daily steroid_or_bone_risk regress-in-phase-1 red-after-regress
         gap-7 late-data high-pain-before session-during-stop reclassify-nerve consider-glides
-        consider-pht consider-lumbar consider-root distress
+        consider-pht consider-lumbar consider-root screen-unanswered distress
     """,
 }
+
+CONDITIONS = """
+    diabetes diabetes_with_insulin arthritis peripheral_vascular_disease spinal_disorder
+    osteoporosis_or_steroids bleeding_risk tendon_risk pregnancy heart_or_lung_disease overweight
+    hypermobility hamstring_repair clot_risk
+"""
 
 METRICS = """
     pain_pre pain_during pain_next nprs_worst settle_min leg_sx_code sit_min load_test_pain
@@ -479,7 +485,7 @@ METRICS = """
     bike_150w_pain calf_diff_cm jog_slow_pain jog50_pain run_pct_painfree sprint_pain cod_pain
     full_trainings ready_self clinician_signoff surgeon_clearance rts_14d adherence_7d
     adherence_28d session_day_rate rating_rate ceiling_excess delta trend_next improved
-    pct_of_other days_in_phase
+    pct_of_other days_in_phase night_symptoms constant_symptoms
 """
 
 # The content of each published version, by the beginning of its digest.
@@ -510,7 +516,7 @@ CONTENT = {
     "exercises/library/strengthening.yaml": "e234465dd37e4dfe",
     "exercises/library/stretch.yaml": "1a5c4bf6aa006b7a",
     "exercises/sources.yaml": "efe88dcf75e49215",
-    "protocols/metrics.yaml": "b7232841076d537c",
+    "protocols/metrics.yaml": "4f0819b7aa4b364a",
     "protocols/rules.yaml": "b0ff2794b55d59d2",
-    "protocols/safety.yaml": "ec54bbc421de92cd",
+    "protocols/safety.yaml": "083900b1ef4834f7",
 }

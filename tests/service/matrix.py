@@ -19,6 +19,7 @@ from drf_spectacular.generators import SchemaGenerator
 
 from backend.api.base import Endpoint
 from backend.audit.models import AuditEvent
+from backend.care.models import Flag
 from backend.clinics.models import Clinic, Episode, Patient, User
 from backend.urls import API
 from protocols.models import ProtocolVersion
@@ -114,6 +115,10 @@ WHO = {
     "assignment_pause": "T",
     "assignment_resume": "T",
     "assignment_end": "T",
+    "flag_list": "T",
+    "flag_acknowledge": "T",
+    "flag_resolve": "T",
+    "stop_clear": "T",
 }
 
 # Who calls, and as what. Those that are not let in would be allowed but for their session.
@@ -139,6 +144,7 @@ class Recipe:
 
     `makes` says that the id in the address is the caller's to give, so that nobody else's record
     is meant by it. `moves` are the owners whose rows a call may change besides the target's.
+    `filters` are names that a query may give; that they show nothing of others is tested there.
     """
 
     names: str = ""
@@ -147,6 +153,7 @@ class Recipe:
     tag: str = ""
     makes: bool = False
     moves: tuple[str, ...] = ()
+    filters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -252,7 +259,8 @@ class World:
         if query is None:
             query = recipe.query(self, ids)
             if not recipe.names:  # a query names nobody, and asking for others changes nothing
-                query += "".join(f"&{name}={ids[name]}" for name in NAMING)
+                told = [name for name in NAMING if name not in recipe.filters]
+                query += "".join(f"&{name}={ids[name]}" for name in told)
         if recipe.tag:
             headers.setdefault("If_Match", self.tags[recipe.tag, case.relation])
         path = case.operation.route.replace("<str:id>", ids.get(recipe.names, ""))
@@ -420,6 +428,9 @@ def _life(now: datetime, clinic: Clinic, by: Staff, name: str, mark: str) -> Ids
         birth_date="1990-01-01", timezone="Europe/Stockholm", created_at=now, updated_at=now,
     )  # fmt: skip
     code = by.post(f"patients/{invitee.pk}/invitations", {})["code"]
+    stopped = make_patient(clinic, f"Ida-{mark}", now, by.user, family_name=mark).patient
+    by.records(stopped, "nprs_worst", 4, unit="0-10", note=mark, findings=["fever_with_pain"])
+    flag = Flag.objects.get(patient=patient, code="night_pain")
     return {
         "patient": str(patient.pk),
         "patient_id": str(patient.pk),
@@ -441,6 +452,8 @@ def _life(now: datetime, clinic: Clinic, by: Staff, name: str, mark: str) -> Ids
         "session": session["id"],
         "check_in": check_in["id"],
         "assessment": assessment["id"],
+        "flag": str(flag.pk),
+        "stopped": str(stopped.pk),
         "device": device,
     }
 
@@ -590,6 +603,10 @@ RECIPES = {
     "assignment_pause": Recipe("assignment", _step, tag="assignment"),
     "assignment_resume": Recipe("paused", _step, tag="paused"),
     "assignment_end": Recipe("assignment", _step, tag="assignment"),
+    "flag_list": Recipe(filters=("patient_id",)),
+    "flag_acknowledge": Recipe("flag", _said(note="Seen")),
+    "flag_resolve": Recipe("flag", _said(action="advised")),
+    "stop_clear": Recipe("stopped", _said(action="referred", reason="Seen by a doctor")),
 }
 
 
@@ -724,15 +741,17 @@ def _audit(world: World, case: Case, events: int) -> list[str]:
     return [f"{case}: {events} audit events, not {wanted}"]
 
 
-ABOUT_PATIENTS = ("patient", "invitee", "episode", "assignment", "paused")
-AUDITED = ("patient_list", "patient_create", "protocol_publish", "protocol_retire")
+ABOUT_PATIENTS = ("patient", "invitee", "stopped", "episode", "assignment", "paused", "flag")
+AUDITED = (
+    "patient_list", "patient_create", "flag_list", "protocol_publish", "protocol_retire",
+)  # fmt: skip
 
 
 def beside(world: World, case: Case, before: Rows, after: Rows) -> list[str]:
     """Rows of anybody but those the call is about."""
     recipe = RECIPES[case.operation.id]
     ids = world.ids["own"] if ROLES[case.role] == "P" else world.ids[case.relation]
-    own = {ids["patient"], ids["invitee"], str(world.harbour.pk)}
+    own = {ids["patient"], ids["invitee"], ids["stopped"], str(world.harbour.pk)}
     own |= {world.ids[owner]["patient"] for owner in recipe.moves}
     new = {str(key[1]) for key in after.keys() - before.keys() if key[0] == "clinics.Patient"}
     found = []

@@ -25,7 +25,15 @@ from protocols import knowledge
 from protocols.knowledge import metrics, rules, safety
 from protocols.models import ProtocolVersion
 from protocols.publishing import digest, protocol_id, read_library
-from tests.service.dossier import CONTENT, EXERCISES, METRICS, PROTOCOLS, PUBLISHED, RED_FLAGS
+from tests.service.dossier import (
+    CONDITIONS,
+    CONTENT,
+    EXERCISES,
+    METRICS,
+    PROTOCOLS,
+    PUBLISHED,
+    RED_FLAGS,
+)
 
 ROOT = Path(settings.BASE_DIR)
 
@@ -150,6 +158,18 @@ def test_every_metric_flag_and_rule_of_the_dossier_is_there():
     assert [row.id for row in known.gates] == [f"GG{n}" for n in range(11)]
     assert [row.id for row in known.assignment_gates] == [f"AG{n}" for n in range(1, 8)]
     assert [row.id for row in known.dates] == [f"T{n}" for n in range(1, 9)]
+
+
+def test_every_caution_of_the_dossier_is_there():
+    """safety.md sections 8 to 10."""
+    known = safety()
+    assert list(known.conditions) == CONDITIONS.split()
+    assert [rule.id for rule in known.ages] == [f"AGE-{n}" for n in range(1, 6)]
+    assert [rule.id for rule in known.ice_and_heat] == [
+        *(f"ICE-{n}" for n in range(1, 6)),
+        *(f"HEAT-{n}" for n in range(1, 4)),
+        *(f"NOT-{n}" for n in range(1, 4)),
+    ]
 
 
 def test_texts_a_phone_needs_are_there():

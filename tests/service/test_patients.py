@@ -15,6 +15,7 @@ from backend.api.exercises import BODY_REGIONS
 from backend.api.physio.patients import PROBLEM_REGIONS
 from backend.audit.models import AuditEvent
 from backend.clinics.models import Episode, Patient, PatientIdentifier, User
+from protocols.knowledge import safety
 from tests.factories import EpisodeFactory, PatientFactory, StaffFactory, caseload
 from tests.service.cast import OwnPhone, Somebody, Staff, make_episode
 
@@ -588,3 +589,43 @@ def test_factories_make_whole_caseloads() -> None:
 
     assert Patient.objects.filter(physiotherapist=therapist).count() == len(patients) == 250
     assert User.objects.count() == 1
+
+
+# --- Conditions -------------------------------------------------------------------------------
+
+
+def test_conditions_ask_staff_for_caution(ana: Staff, cleo: Staff, ben: OwnPhone) -> None:
+    path = f"patients/{ben.patient.pk}"
+    assert ana.get(path)["conditions"] == []
+    said = {"conditions": ["pregnancy", "diabetes", "pregnancy"]}
+    told = cleo.patch(path, said, If_Match=cleo.call("GET", path)["ETag"])
+
+    known = safety().conditions
+    assert told["conditions"] == [
+        {"code": code, "name": known[code].name, "caution": known[code].caution,
+         "source": known[code].source}
+        for code in ("diabetes", "pregnancy")
+    ]  # fmt: skip
+    assert ana.get(path) == told
+    assert "pregnancy" not in json.dumps([ben.get("me"), ben.plan()])
+    told = ana.patch(path, {"conditions": []}, If_Match=ana.call("GET", path)["ETag"])
+    assert told["conditions"] == []
+
+
+@pytest.mark.parametrize(
+    ("conditions", "pointer", "code"),
+    [
+        (["flu"], "#/conditions/0", "invalid-value"),
+        (["diabetes", 3], "#/conditions/1", "invalid-type"),
+        ("diabetes", "#/conditions", "invalid-type"),
+        (["diabetes"] * 21, "#/conditions", "too-many"),
+    ],
+)
+def test_conditions_are_those_of_the_library(
+    ana: Staff, conditions: Any, pointer: str, code: str
+) -> None:
+    body = {"given_name": "Ida", "family_name": "Lind", "birth_date": "1980-02-03"}
+    refused = ana.post("patients", body | {"conditions": conditions}, 422)
+    assert [(one["pointer"], one["code"]) for one in refused["errors"]] == [(pointer, code)]
+    made = ana.post("patients", body | {"conditions": ["arthritis"]}, 201)
+    assert [one["code"] for one in made["conditions"]] == ["arthritis"]

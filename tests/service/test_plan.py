@@ -21,6 +21,7 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from backend.api import plan_shown
+from backend.care import deciding
 from backend.clinics.models import Clinic, Episode
 from exercises.models import Exercise
 from protocols.knowledge import safety
@@ -323,7 +324,7 @@ def test_check_ins_are_asked_for_once_a_day(
 
     assert asked[0] == {"due": False}
     usual = ["pain_now", "stiffness", "confidence", "leg_symptom"]
-    weekly = [*usual, "nprs_worst"]
+    weekly = [*usual, "nprs_worst", "night_symptoms", "constant_symptoms"]
     assert [one["fields"] for one in asked[1:]] == [weekly] + [usual] * 6 + [weekly]
     assert all(one["due"] for one in asked[1:])
     ben.checks_in()
@@ -535,6 +536,14 @@ class Course:
         if self.sent:
             self.ben.delete(f"{self.sent.pop()[0]}?revision=9")
 
+    def clear(self) -> None:
+        body = {"reason": "Seen", "action": "advised"}
+        self.ana.call("POST", f"patients/{self.ben.patient.pk}/stop-clearances", body)
+
+    def judge(self) -> None:
+        for patient_id in deciding.due_to_close(now=timezone.now(), limit=9):
+            deciding.close(patient_id=patient_id, now=timezone.now())
+
     def change_exercise(self) -> None:
         self.count += 1
         self.ana.patch(f"exercises/{self.exercise}", {"title": f"Ours {self.count}"})
@@ -556,6 +565,11 @@ HAPPENINGS: dict[str, Callable[[Course], object]] = {
     "a session withdrawn": Course.withdraw,
     "the same session again": Course.repeat,
     "a check-in": lambda course: course.ben.checks_in(),
+    "a stop sign": lambda course: course.ben.checks_in(stop_signs=["fever_with_pain"]),
+    "a graver one": lambda course: course.ben.checks_in(stop_signs=["self_harm"]),
+    "a bad session": lambda course: course.log(pain_during=6),
+    "a clearance": Course.clear,
+    "dates are judged": Course.judge,
     "a pause": lambda course: course.step("pause"),
     "going on": lambda course: course.step("resume"),
     "another title": Course.change_exercise,

@@ -45,6 +45,7 @@ from backend.clinics import actions
 from backend.clinics.actions import AlreadyEnrolled, DuplicateIdentifier
 from backend.clinics.models import Episode, Invitation, Patient, User
 from backend.problems import NotFound, StateConflict, ValidationFailed
+from protocols.knowledge import safety
 
 SEXES = Patient.Sex.values
 # Where a problem lies: the regions that exercises are for, and those that none is for by itself.
@@ -53,6 +54,11 @@ PROBLEM_REGIONS = (*BODY_REGIONS, "sit_bone", "buttock", "groin", "knee", "foot"
 SIDES = Episode.Side.values
 PRINT_SALT = "backend.api.physio.patients.print_page"
 PRINTABLE_S = 15 * 60
+
+
+def condition_codes() -> list[str]:
+    """Other conditions that ask for caution (safety library)."""
+    return list(safety().conditions)
 
 
 class OfPatient(AboutPatient):
@@ -69,7 +75,7 @@ class IdentifierIn(In):
 
 
 class PatientChangeIn(In):
-    """Any of these. `identifiers` replace all there were; empty text clears."""
+    """Any of these. `identifiers` and `conditions` replace all there were; empty text clears."""
 
     given_name = Text(80, trim_whitespace=True)
     family_name = Text(80, trim_whitespace=True)
@@ -80,12 +86,16 @@ class PatientChangeIn(In):
     locale = Locale(required=False)
     timezone = Zone(required=False)
     identifiers = Many(IdentifierIn(), 10, required=False)
+    conditions = Many(Word(condition_codes()), 20, required=False)
     physiotherapist_id = Uid(required=False)
 
     def validate_identifiers(self, found: list[dict[str, str]]) -> list[dict[str, str]]:
         if len({(one["system"], one["value"]) for one in found}) < len(found):
             refuse("duplicate", _("One identifier stands twice."))
         return found
+
+    def validate_conditions(self, found: list[str]) -> list[str]:
+        return sorted(set(found))
 
 
 class PatientIn(PatientChangeIn):
@@ -96,6 +106,15 @@ class PatientIn(PatientChangeIn):
 class IdentifierOut(serializers.Serializer[Any]):
     system = serializers.CharField()
     value = serializers.CharField()
+
+
+class ConditionOut(serializers.Serializer[Any]):
+    """A condition that asks for caution, in words for the clinician."""
+
+    code = serializers.ChoiceField(condition_codes())
+    name = serializers.CharField()
+    caution = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]  # as everywhere
 
 
 class PatientOut(serializers.Serializer[Any]):
@@ -109,12 +128,22 @@ class PatientOut(serializers.Serializer[Any]):
     locale = serializers.CharField()
     timezone = serializers.CharField()
     identifiers = IdentifierOut(many=True)
+    conditions = ConditionOut(many=True)
     physiotherapist_id = serializers.UUIDField(required=False)
     status = serializers.ChoiceField(Patient.Status.choices)
     last_received_at = serializers.DateTimeField(required=False)
     version = serializers.IntegerField()
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
+
+
+def conditions_shown(patient: Patient) -> list[dict[str, object]]:
+    known = safety().conditions
+    return [
+        {"code": code, "name": one.name, "caution": one.caution, "source": one.source}
+        for code in patient.conditions
+        if (one := known.get(code)) is not None
+    ]
 
 
 def patient_shown(patient: Patient) -> dict[str, object]:
@@ -130,6 +159,7 @@ def patient_shown(patient: Patient) -> dict[str, object]:
             ({"system": one.system, "value": one.value} for one in patient.identifiers.all()),
             key=lambda one: (one["system"], one["value"]),
         ),
+        "conditions": conditions_shown(patient),
         "status": patient.status,
         "version": patient.version,
         "created_at": moment(patient.created_at),

@@ -37,6 +37,7 @@ SUBJECTS = (
     ("order",),
     ("questions",),
     ("ask",),
+    ("caution",),
     ("told", "plan"),
     ("text",),
     ("fact",),
