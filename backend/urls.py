@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from backend.api import account, documents, errors, exercises, health, patient, sync
-from backend.api.physio import assessments, assignments, patients, protocols
+from backend.api.physio import assessments, assignments, patients, progressions, protocols
 from backend.clinics.admin import site as operators
 
 API: list[URLPattern] = [
@@ -46,6 +46,11 @@ API: list[URLPattern] = [
     path("assignments/<str:id>/pause", assignments.Pause.as_view()),
     path("assignments/<str:id>/resume", assignments.Resume.as_view()),
     path("assignments/<str:id>/end", assignments.End.as_view()),
+    path("assignments/<str:id>/progressions", progressions.Evaluate.as_view()),
+    path("assignments/<str:id>/version-proposals", progressions.NewerVersion.as_view()),
+    path("progressions", progressions.Progressions.as_view()),
+    path("progressions/<str:id>", progressions.ProgressionOne.as_view()),
+    path("progressions/<str:id>/decision", progressions.Decide.as_view()),
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [

@@ -34,6 +34,7 @@ from backend.api.fields import (
 )
 from backend.api.paging import CursorInvalid, limit_of
 from backend.api.parsing import body_of
+from backend.api.progressions_shown import own_progression_shown, with_phases
 from backend.api.records import (
     MOST_REVISIONS,
     EffectOut,
@@ -41,7 +42,7 @@ from backend.api.records import (
     result_shown,
 )
 from backend.care import feed, recording
-from backend.care.models import Assignment, Change, CheckIn, Revision, Session
+from backend.care.models import Assignment, Change, CheckIn, Progression, Revision, Session
 from backend.care.recording import Batch, Report, RevisionConflict, Upload
 from backend.care.selectors import today_of
 from backend.clinics.models import Patient
@@ -321,6 +322,9 @@ def _data_of(
         case Change.Type.EXERCISE:
             for exercise in Exercise.objects.visible_to(person).filter(pk__in=ids):
                 yield exercise.pk, exercise_shown(exercise)
+        case Change.Type.PROGRESSION:
+            for one in with_phases(Progression.objects.visible_to(person)).filter(pk__in=ids):
+                yield one.pk, own_progression_shown(one)
         case Change.Type.PATIENT:
             yield patient.pk, _patient_shown(patient)
 

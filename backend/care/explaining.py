@@ -47,7 +47,7 @@ GATES: Mapping[str, Measure] = {
 
 @dataclass(frozen=True)
 class Records:
-    """The records of some dates, for evidence: sessions by their date, ratings by the date rated."""
+    """The records of some dates, for evidence: sessions by date, ratings by the date rated."""
 
     sessions: Mapping[str, Sequence[Session]]
     ratings: Mapping[str, CheckIn]

@@ -1,8 +1,8 @@
 """References that must stay inside one clinic or one patient, refused by the database itself.
 
-A migration that changes one of these tables begins with `RunPython(tenancy.take_down)` and ends with
-`RunPython(tenancy.put_up)`: SQLite remakes a table to change it, which triggers stand in the way of.
-A test looks whether all of them are there.
+A migration that changes one of these tables begins with `RunPython(tenancy.take_down)` and ends
+with `RunPython(tenancy.put_up)`: SQLite remakes a table to change it, which triggers stand in the
+way of. A test looks whether all of them are there.
 """
 
 from __future__ import annotations

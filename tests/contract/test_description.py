@@ -67,15 +67,20 @@ OPERATIONS = {
     "assignment_pause": "POST /assignments/{id}/pause",
     "assignment_resume": "POST /assignments/{id}/resume",
     "assignment_end": "POST /assignments/{id}/end",
+    "progression_evaluate": "POST /assignments/{id}/progressions",
+    "progression_propose_version": "POST /assignments/{id}/version-proposals",
+    "progression_list": "GET /progressions",
+    "progression_get": "GET /progressions/{id}",
+    "progression_decide": "POST /progressions/{id}/decision",
 }
 
 # Lists of words are names of types.
 ENUMS = {
-    "AssignmentEnd", "AssignmentStatus", "BodyRegion", "ChangeOp", "ClockState", "ConsentCode",
-    "DayType", "DoseSide", "DoseUnit", "EffortScale", "EntryState", "EpisodeEndReason",
+    "AssignmentEnd", "AssignmentStatus", "BodyRegion", "ChangeOp", "ClockState", "ConsentCode", "CriterionResult",
+    "DayType", "DecisionOutcome", "DecisionReason", "DoseSide", "DoseUnit", "EffortScale", "EntryState", "EpisodeEndReason",
     "EvidenceTag", "ExerciseKind", "ExerciseSide", "FlagLevel", "LegSymptom", "MediaType",
-    "PainAdviceCode", "PartOfDay", "PatientStatus", "Platform", "ProblemRegion",
-    "ProtocolEffortScale", "ProtocolGate", "ProtocolStatus", "RecordType", "Role",
+    "PainAdviceCode", "PartOfDay", "PatientStatus", "Platform", "ProblemRegion", "ProgressionStatus",
+    "ProtocolEffortScale", "ProtocolGate", "ProtocolStatus", "Recommendation", "RecordType", "Role",
     "ScheduleKind", "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason", "SlotStatus",
     "StopSignCode", "TailoringOp", "Timeliness", "UploadStatus", "Weekday",
 }  # fmt: skip
@@ -84,12 +89,14 @@ PUBLIC = {"meta_get", "enrolment_check"}
 KEYED = {
     "exercise_create", "protocol_create", "protocol_publish", "patient_create", "episode_create",
     "invitation_create", "assessment_create", "assignment_create", "assignment_pause",
-    "assignment_resume", "assignment_end",
+    "assignment_resume", "assignment_end", "progression_evaluate", "progression_propose_version",
+    "progression_decide",
 }  # fmt: skip
 MATCHED = {
     "me_update": False, "exercise_update": False, "patient_update": True, "episode_update": False,
     "protocol_update": True, "protocol_publish": True, "assignment_pause": True,
     "assignment_resume": True, "assignment_end": True,
+    "progression_decide": True,
 }  # fmt: skip
 
 

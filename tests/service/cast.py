@@ -227,3 +227,20 @@ def make_episode(patient: Patient, by: User, now: datetime, **more: Any) -> Epis
             "created_at": now, "updated_at": now,
         } | more
     )  # fmt: skip
+
+
+def make_newer(
+    version: ProtocolVersion, number: str, now: datetime, **changes: Any
+) -> ProtocolVersion:
+    """A newer version of a protocol, which differs in these members of its document."""
+    return ProtocolVersion.objects.create(
+        protocol_id=version.protocol_id,
+        slug=version.slug,
+        version=number,
+        clinic=version.clinic,
+        title=version.title,
+        condition=version.condition,
+        document=version.document | {"version": number} | changes,
+        sha256=uuid4().hex * 2,
+        published_at=now,
+    )

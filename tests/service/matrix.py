@@ -29,6 +29,7 @@ from tests.service.cast import (
     Staff,
     make_clinic,
     make_episode,
+    make_newer,
     make_patient,
     make_staff,
     session_token,
@@ -110,6 +111,11 @@ WHO = {
     "assignment_pause": "T",
     "assignment_resume": "T",
     "assignment_end": "T",
+    "progression_list": "T",
+    "progression_get": "PT",
+    "progression_evaluate": "T",
+    "progression_propose_version": "T",
+    "progression_decide": "T",
 }
 
 # Who calls, and as what. Those that are not let in would be allowed but for their session.
@@ -334,6 +340,7 @@ def make_world(now: datetime) -> World:
     }
     world = World(now, harbour, foreign, callers, ids, bea, olga)
     world.library = ProtocolVersion.objects.get(slug="hs-grade-1", clinic=None)
+    make_newer(world.library, NEWER, now)
     for relation, reader in (("own", ana), ("peer", ana), ("elsewhere", olga)):
         for name, path in READ_AT.items():
             answer = reader.call("GET", path.format(**ids[relation]))
@@ -349,6 +356,7 @@ READ_AT = {
     "assignment": "assignments/{assignment}",
     "paused": "assignments/{paused}",
     "draft": "protocols/{draft}?version=draft",
+    "progression": "progressions/{progression}",
 }
 
 
@@ -397,6 +405,7 @@ def _life(now: datetime, clinic: Clinic, by: Staff, name: str, mark: str) -> Ids
         by.assigns(library, to=patient, episode=one, on=phone.today, tailoring=tailoring)
         for one in episodes[:2]
     )
+    progression = by.post(f"assignments/{running['id']}/progressions", {"note": mark}, 201)
     tag = by.call("GET", f"assignments/{paused['id']}")["ETag"]
     pause = {"from": phone.today.isoformat(), "reason": mark}
     by.post(f"assignments/{paused['id']}/pause", pause, If_Match=tag)
@@ -431,6 +440,7 @@ def _life(now: datetime, clinic: Clinic, by: Staff, name: str, mark: str) -> Ids
         "free_episode": str(episodes[2].pk),
         "assignment": running["id"],
         "paused": paused["id"],
+        "progression": progression["id"],
         "slot": slot["slot_id"],
         "prescription": slot["items"][0]["prescription_id"],
         "session": session["id"],
@@ -532,6 +542,7 @@ def _said(**body: object) -> Callable[[World, Ids], object]:
 
 
 OF_PATIENT = Recipe("patient")
+NEWER = "99.0.0"  # of the library's protocol
 EVERYBODY = ("own", "peer")  # whose phones are told when an exercise of the clinic changes
 
 RECIPES = {
@@ -581,6 +592,11 @@ RECIPES = {
     "assignment_pause": Recipe("assignment", _step, tag="assignment"),
     "assignment_resume": Recipe("paused", _step, tag="paused"),
     "assignment_end": Recipe("assignment", _step, tag="assignment"),
+    "progression_list": Recipe(),
+    "progression_get": Recipe("progression"),
+    "progression_evaluate": Recipe("assignment", _said(to_phase_id="phase-2")),
+    "progression_propose_version": Recipe("assignment", _said(protocol_version=NEWER)),
+    "progression_decide": Recipe("progression", _said(outcome="approve"), tag="progression"),
 }
 
 
@@ -715,8 +731,8 @@ def _audit(world: World, case: Case, events: int) -> list[str]:
     return [f"{case}: {events} audit events, not {wanted}"]
 
 
-ABOUT_PATIENTS = ("patient", "invitee", "episode", "assignment", "paused")
-LISTING = ("patient_list", "patient_create")
+ABOUT_PATIENTS = ("patient", "invitee", "episode", "assignment", "paused", "progression")
+LISTING = ("patient_list", "patient_create", "progression_list")
 
 
 def beside(world: World, case: Case, before: Rows, after: Rows) -> list[str]:
