@@ -183,8 +183,8 @@ class ReasonOut(serializers.Serializer[Any]):
     params = serializers.DictField()
 
 
-WindowOut = type(
-    "WindowOut",
+ProgressionWindowOut = type(
+    "ProgressionWindowOut",
     (serializers.Serializer,),
     {
         "__module__": __name__,
@@ -250,7 +250,7 @@ class ProgressionOut(serializers.Serializer[Any]):
     rule = serializers.CharField(required=False)
     failed_gates = serializers.ListField(child=serializers.CharField(), required=False)
     waiting_since = serializers.DateTimeField(required=False)
-    window = WindowOut(required=False)
+    window = ProgressionWindowOut(required=False)
     engine = EngineOut(required=False)
     inputs_sha256 = serializers.CharField(required=False)
     reasons = ReasonOut(many=True, required=False)

@@ -76,13 +76,14 @@ OPERATIONS = {
 
 # Lists of words are names of types.
 ENUMS = {
-    "AssignmentEnd", "AssignmentStatus", "BodyRegion", "ChangeOp", "ClockState", "ConsentCode", "CriterionResult",
-    "DayType", "DecisionOutcome", "DecisionReason", "DoseSide", "DoseUnit", "EffortScale", "EntryState", "EpisodeEndReason",
-    "EvidenceTag", "ExerciseKind", "ExerciseSide", "FlagLevel", "LegSymptom", "MediaType",
-    "PainAdviceCode", "PartOfDay", "PatientStatus", "Platform", "ProblemRegion", "ProgressionStatus",
-    "ProtocolEffortScale", "ProtocolGate", "ProtocolStatus", "Recommendation", "RecordType", "Role",
-    "ScheduleKind", "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason", "SlotStatus",
-    "StopSignCode", "TailoringOp", "Timeliness", "UploadStatus", "Weekday",
+    "AssignmentEnd", "AssignmentStatus", "BodyRegion", "ChangeOp", "ClockState", "ConsentCode",
+    "CriterionResult", "DayType", "DecisionOutcome", "DecisionReason", "DoseSide", "DoseUnit",
+    "EffortScale", "EntryState", "EpisodeEndReason", "EvidenceTag", "ExerciseKind",
+    "ExerciseSide", "FlagLevel", "LegSymptom", "MediaType", "PainAdviceCode", "PartOfDay",
+    "PatientStatus", "Platform", "ProblemRegion", "ProgressionStatus", "ProtocolEffortScale",
+    "ProtocolGate", "ProtocolStatus", "Recommendation", "RecordType", "Role", "ScheduleKind",
+    "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason", "SlotStatus", "StopSignCode",
+    "TailoringOp", "Timeliness", "UploadStatus", "Weekday",
 }  # fmt: skip
 
 PUBLIC = {"meta_get", "enrolment_check"}

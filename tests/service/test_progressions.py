@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from backend.care import deciding, reviewing
-from backend.care.models import Assignment, Event, Flag, Progression
+from backend.care.models import Event, Flag, Progression
 from backend.clinics.models import Clinic, Episode
 from protocols.knowledge import metrics
 from protocols.models import ProtocolVersion
