@@ -502,8 +502,8 @@ def _check_movable(course: Course, state: State, on: date) -> None:
     to be looked at first, would be lost on the way."""
     if state.stop:
         raise StateConflict("A stop stands. A clinician has to end it first.")
-    if state.reviews:
-        raise StateConflict(f"Open review items come first: {', '.join(sorted(state.reviews))}.")
+    if lost := sorted(state.reviews - _reported(course)):
+        raise StateConflict(f"Open review items come first: {', '.join(lost)}.")
     eased = any(tally.eases(on) for tally in state.eases.values())
     if state.half_left or eased or state.missed >= numbers()["missed_gap"]:
         raise StateConflict("The plan is eased off just now.")
@@ -511,6 +511,14 @@ def _check_movable(course: Course, state: State, on: date) -> None:
         raise StateConflict("The plan is paused.")
     if course.comes_on is not None:
         raise StateConflict(f"A change that was approved begins on {course.comes_on}.")
+
+
+def _reported(course: Course) -> set[str]:
+    """What was reported of the patient is open in every course; what rules found, in its own."""
+    rows = Event.objects.filter(
+        patient=course.assignment.patient_id, kind=Event.Kind.REPORTED, assignment=None
+    )
+    return set(rows.values_list("code", flat=True))
 
 
 def _go_on(

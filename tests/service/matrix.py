@@ -139,8 +139,9 @@ Ids = dict[str, str]
 class Recipe:
     """How an operation is asked for: what its address names, and what it sends.
 
-    `makes` says that the id in the address is the caller's to give, so that nobody else's record
-    is meant by it. `moves` are the owners whose rows a call may change besides the target's.
+    `makes` says that the id in the address is the caller's to give, so that nobody else's
+    record is meant by it. What `narrows` a list is a filter there. `moves` are the owners whose
+    rows a call may change besides the target's.
     """
 
     names: str = ""
@@ -149,6 +150,7 @@ class Recipe:
     tag: str = ""
     makes: bool = False
     moves: tuple[str, ...] = ()
+    narrows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -254,7 +256,9 @@ class World:
         if query is None:
             query = recipe.query(self, ids)
             if not recipe.names:  # a query names nobody, and asking for others changes nothing
-                query += "".join(f"&{name}={ids[name]}" for name in NAMING)
+                query += "".join(
+                    f"&{name}={ids[name]}" for name in NAMING if name not in recipe.narrows
+                )
         if recipe.tag:
             headers.setdefault("If_Match", self.tags[recipe.tag, case.relation])
         path = case.operation.route.replace("<str:id>", ids.get(recipe.names, ""))
@@ -592,7 +596,7 @@ RECIPES = {
     "assignment_pause": Recipe("assignment", _step, tag="assignment"),
     "assignment_resume": Recipe("paused", _step, tag="paused"),
     "assignment_end": Recipe("assignment", _step, tag="assignment"),
-    "progression_list": Recipe(),
+    "progression_list": Recipe(narrows=("patient_id",)),
     "progression_get": Recipe("progression"),
     "progression_evaluate": Recipe("assignment", _said(to_phase_id="phase-2")),
     "progression_propose_version": Recipe("assignment", _said(protocol_version=NEWER)),
