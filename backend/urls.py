@@ -10,6 +10,7 @@ from backend.api.physio import (
     assignments,
     flags,
     patients,
+    progressions,
     protocols,
     simulations,
     versions,
@@ -62,6 +63,11 @@ API: list[URLPattern] = [
     path("flags", flags.Flags.as_view()),
     path("flags/<str:id>/acknowledge", flags.Acknowledge.as_view()),
     path("flags/<str:id>/resolve", flags.Resolve.as_view()),
+    path("assignments/<str:id>/progressions", progressions.Evaluate.as_view()),
+    path("assignments/<str:id>/version-proposals", progressions.NewerVersion.as_view()),
+    path("progressions", progressions.Progressions.as_view()),
+    path("progressions/<str:id>", progressions.ProgressionOne.as_view()),
+    path("progressions/<str:id>/decision", progressions.Decide.as_view()),
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [

@@ -34,6 +34,7 @@ from backend.api.fields import (
 )
 from backend.api.paging import CursorInvalid, limit_of
 from backend.api.parsing import body_of
+from backend.api.progressions_shown import own_progression_shown, with_phases
 from backend.api.records import (
     MOST_REVISIONS,
     EffectOut,
@@ -42,7 +43,7 @@ from backend.api.records import (
     result_shown,
 )
 from backend.care import feed, recording
-from backend.care.models import Change, CheckIn, Revision, Session
+from backend.care.models import Change, CheckIn, Progression, Revision, Session
 from backend.care.recording import Batch, Report, RevisionConflict, Upload
 from backend.care.selectors import courses_in_full, today_of
 from backend.clinics.models import Patient
@@ -342,6 +343,10 @@ def _data_of(kind: Change.Type, ids: list[str], view: PatientEndpoint) -> Iterat
         case Change.Type.EXERCISE:
             for exercise in EXERCISES(clinic=patient.clinic_id, ids=ids):
                 yield str(exercise.pk), as_json(exercise_shown(exercise)).decode()
+        case Change.Type.PROGRESSION:
+            rows = Progression.objects.filter(patient=patient, pk__in=ids)
+            for one in with_phases(rows):
+                yield str(one.pk), as_json(own_progression_shown(one)).decode()
         case Change.Type.PATIENT:
             yield str(patient.pk), as_json(_patient_shown(patient)).decode()
 

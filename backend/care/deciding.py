@@ -6,7 +6,7 @@ running it twice changes nothing. The caller holds the patient's lock and has st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -38,10 +38,10 @@ from backend.clinics.models import Patient
 from backend.queries import Given, Written
 from protocols.engine.case import Course as EngineCourse
 from protocols.engine.case import Judged, Outcome, State
-from protocols.engine.day import Measured, Reported
+from protocols.engine.day import Approval, Day, Measured, Reported
 from protocols.engine.looking_back import Kept, looks_back_to, recalled
 from protocols.engine.plan import PhaseSpan, Terms, days_from
-from protocols.engine.progression import judge, replay
+from protocols.engine.progression import decided, in_force, judge, replay
 from protocols.engine.storing import (
     day_as_json,
     day_from_json,
@@ -125,6 +125,11 @@ def recompute(
     found.flags += [f"{flag.code} on {flag.observed_on}" for flag in flags]
     found.effects += map(flag_effect, flags)
     return found
+
+
+def judged_now(*, course: Course, patient: Patient, now: datetime) -> Verdicts:
+    """The whole course as it is judged now, for somebody who asks; nothing is stored."""
+    return _whole(course, facts_of(course, patient), now)
 
 
 def recompute_all(*, patient: Patient, now: datetime, since: date | None = None) -> Difference:
@@ -259,11 +264,12 @@ def _event_as_json(event: Event) -> list[object]:
     return [
         event.kind, event.on.isoformat(), event.at.isoformat(), event.code, event.phase_id,
         str(event.assignment_id) if event.assignment_id else None,
+        event.since.isoformat() if event.since else None,
     ]  # fmt: skip
 
 
 def _event_of(told: Sequence[Any]) -> Event:
-    kind, on, at, code, phase_id, assignment_id = told
+    kind, on, at, code, phase_id, assignment_id, *since = told
     return Event(
         kind=kind,
         on=date.fromisoformat(on),
@@ -271,6 +277,7 @@ def _event_of(told: Sequence[Any]) -> Event:
         code=code,
         phase_id=phase_id,
         assignment_id=UUID(assignment_id) if assignment_id else None,
+        since=date.fromisoformat(since[0]) if since and since[0] else None,
     )
 
 
@@ -338,7 +345,7 @@ def _store(
     before = assignment.carried or {}
     stored = _write_days(course, verdicts, found)
     _raise_and_lower(assignment, patient, verdicts, stored, before, found, now)
-    standing = _standing(course, verdicts, zones, now)
+    standing = _standing(course, verdicts, known["events"], zones, now)
     if _plan_of(standing) != _plan_of(assignment.standing):
         found.plan = True
         found.plan_changes += _plan_changes(assignment.standing, standing)
@@ -351,7 +358,8 @@ def _store(
         patient=patient,
         judged=[*verdicts.chain, *verdicts.open],
         zones=zones,
-        known=before.get("proposal"),
+        known=None if verdicts.is_whole else before.get("proposal"),
+        is_on=patient.clinic.proposals_on and not standing["coming"],
         now=now,
     )
     found.touched += proposal.touched
@@ -564,13 +572,36 @@ def flag_effect(flag: Flag) -> Effect:
 # --- What the plan rests on -------------------------------------------------------------------
 
 
-def _standing(course: Course, verdicts: Verdicts, zones: Zones, now: datetime) -> dict[str, Any]:
+def _standing(
+    course: Course,
+    verdicts: Verdicts,
+    events: Iterable[Sequence[Any]],
+    zones: Zones,
+    now: datetime,
+) -> dict[str, Any]:
     last = _last_date(course, zones, now)
     return {
+        "coming": list(_coming(course, verdicts.state, map(_event_of, events), last)),
         "open": [terms_as_json(one.on, _open_terms(course, one)) for one in verdicts.open],
         "from": max(last + A_DAY, course.assignment.start_date).isoformat(),
         "state": state_as_json(verdicts.state),
     }
+
+
+def _coming(
+    course: Course, state: State, events: Iterable[Event], last: date
+) -> Iterator[dict[str, Any]]:
+    """What people approved for the dates after `last`, as far as it still holds."""
+    approved = {
+        row.on: Approval(row.phase_id, since=row.since)
+        for row in sorted(events, key=lambda row: row.at)
+        if row.kind == Event.Kind.APPROVED and row.assignment_id == course.id and row.on > last
+    }
+    for on, approval in sorted(approved.items()):
+        day = in_force(course.protocol, state, Day(on=on, approval=approval))
+        if day.approval is not None:
+            state = decided(state, day)
+            yield day_as_json(day)
 
 
 def _open_terms(course: Course, judged: Judged) -> Terms:
@@ -593,7 +624,7 @@ def _plan_of(standing: Mapping[str, Any] | None) -> object:
         for one in standing["open"]
         if one.keys() - PLACE - {"on"}
     ]
-    return [state.get(name) for name in PLANNING], lighter
+    return [state.get(name) for name in PLANNING], lighter, standing.get("coming", [])
 
 
 def _phase_of(standing: Mapping[str, Any] | None, assignment: Assignment) -> object:

@@ -47,7 +47,7 @@ GATES: Mapping[str, Measure] = {
 
 @dataclass(frozen=True)
 class Records:
-    """The records of some dates, as evidence: sessions by date, ratings by the date they rate."""
+    """The records of some dates, for evidence: sessions by date, ratings by the date rated."""
 
     sessions: Mapping[str, Sequence[Session]]
     ratings: Mapping[str, CheckIn]

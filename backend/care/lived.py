@@ -276,21 +276,19 @@ def _day(on: date, known: Sequence[Piece], facts: Facts) -> Day:
         pain_otherwise=max(otherwise, default=None),
         measured=tuple(
             piece.content
-            for piece in sorted(known, key=_moment)
-            if piece.kind in ("measured", "assessed")
+            for piece in sorted(
+                (piece for piece in known if piece.kind in ("measured", "assessed")),
+                key=lambda piece: (piece.at, piece.content.metric, piece.content.record),
+            )
         ),
         excused=excused,
         clearance=events.clearance,
         approval=events.approval,
         closed=events.closed,
-        felt=tuple(told.felt.values()),
+        felt=tuple(told.felt[id] for id in sorted(told.felt)),  # in whatever order they came
         slider=told.slider,
     )
     return events.reported_on(day)
-
-
-def _moment(piece: Piece) -> datetime:
-    return piece.at
 
 
 def _last_rating(ratings: Sequence[Piece]) -> int | None:
@@ -384,7 +382,7 @@ class _Events:
         self.approval: Approval | None = None
         for row in [*by_kind.get(Event.Kind.APPROVED, ()), *by_kind.get(Event.Kind.ENDED, ())]:
             ends = row.kind == Event.Kind.ENDED
-            self.approval = Approval(ends=True) if ends else Approval(row.phase_id)
+            self.approval = Approval(ends=True) if ends else Approval(row.phase_id, since=row.since)
         self.severe = course.protocol.limits.severe
 
     def reported_on(self, day: Day) -> Day:

@@ -352,6 +352,7 @@ class Event(models.Model):
     at = models.DateTimeField()
     code = models.CharField(max_length=60, blank=True)
     phase_id = models.CharField(max_length=40, blank=True)
+    since = models.DateField(null=True)  # of an approval: when the phase began that it leads out of
     source_type = models.CharField(max_length=12, blank=True)
     source_id = models.UUIDField(null=True)
     by = models.ForeignKey(User, models.PROTECT, null=True, related_name="+")

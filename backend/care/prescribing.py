@@ -142,6 +142,19 @@ def assign(*, patient: Patient, wish: Wish, by: User, now: datetime) -> Assignme
     gates = gates_of(patient, wish.episode, course.protocol, start=wish.start_date, now=now)
     if any(not gate.passed for gate in gates):
         raise AssignmentGateFailed(gates=[gate.as_json() for gate in gates])
+    if _needs_age_review(patient, wish.episode, now):
+        raise_flag(
+            patient=patient,
+            code="age-review",
+            on=today_of(patient, now),
+            source=("assignment", course.id),
+            now=now,
+        )
+    return place(course, patient, now)
+
+
+def place(course: Course, patient: Patient, now: datetime) -> Assignment:
+    """Store a drafted course, and tell the phones. The caller has the lock, and asked the gates."""
     assignment, [version] = course.assignment, course.versions
     try:
         with transaction.atomic():
@@ -149,18 +162,14 @@ def assign(*, patient: Patient, wish: Wish, by: User, now: datetime) -> Assignme
     except IntegrityError:
         raise OverlappingAssignment from None
     version.save(force_insert=True)
-    if _needs_age_review(patient, wish.episode, now):
-        raise_flag(
-            patient=patient,
-            code="age-review",
-            on=today_of(patient, now),
-            source=("assignment", assignment.pk),
-            now=now,
-        )
+    return _judged(patient, assignment, given_by(version, patient), now)
+
+
+def given_by(version: AssignmentVersion, patient: Patient) -> list[feed.Touched]:
+    """The exercises that a phone needs for what a version prescribes."""
     given = catalogue_of(patient, _slugs_in(version.prescriptions)).values()
     kind = Change.Type.EXERCISE
-    exercises = [feed.Touched(kind, row.pk, feed_version(row)) for row in given]
-    return _judged(patient, assignment, exercises, now)
+    return [feed.Touched(kind, row.pk, feed_version(row)) for row in given]
 
 
 @transaction.atomic
@@ -305,6 +314,39 @@ def _prescribed(assignment: Assignment, protocol: Protocol, wish: Wish) -> list[
     return laddered(made, assignment.patient, catalogue)
 
 
+def retailored(
+    course: Course, changes: Sequence[Mapping[str, Any]], patient: Patient
+) -> list[Prescribed]:
+    """What the newest version prescribes, with these changes made. `add` by `key` brings back a row
+    of the protocol that was removed, or never switched on."""
+    assignment = course.assignment
+    rows = [read(Prescribed, row) for row in course.versions[0].prescriptions]
+    before = {row.id: row for row in rows}
+    slugs = {row.exercise for phase in course.protocol.phases for row in phase.prescriptions}
+    slugs |= {row.exercise for row in rows}
+    slugs |= {change["exercise"] for change in changes if "exercise" in change}
+    catalogue = catalogue_of(patient, slugs)
+    missing = {c["key"] for c in changes if c["op"] == "add" and "key" in c}
+    missing -= {row.key for row in rows}
+    rows += [
+        row
+        for row in prescribe(
+            course.protocol,
+            assignment_id=assignment.pk,
+            side=assignment.side,
+            catalogue={slug: (row.side, row.dose_unit) for slug, row in catalogue.items()},
+            switched_on=frozenset(missing),
+        )
+        if row.key in missing
+    ]
+    made = tailored(rows, changes, course.protocol, assignment, catalogue, at="changes")
+    made = laddered(made, patient, catalogue)
+    return [
+        replace(row, version=row.version + 1) if before.get(row.id, row) != row else row
+        for row in made
+    ]
+
+
 def laddered(
     rows: Sequence[Prescribed], patient: Patient, catalogue: Mapping[str, Exercise]
 ) -> list[Prescribed]:
@@ -358,6 +400,8 @@ def tailored(
     protocol: Protocol,
     assignment: Assignment,
     catalogue: Mapping[str, Exercise],
+    *,
+    at: str = "tailoring",
 ) -> list[Prescribed]:
     """The prescriptions with these changes made, in order. Every change that fits nothing is named.
 
@@ -368,8 +412,8 @@ def tailored(
         try:
             rows = _with(change, rows, protocol, assignment, catalogue)
         except Unfit as unfit:
-            at = f"#/tailoring/{n}{unfit.at}"
-            errors.append(FieldError(at, unfit.code, unfit.detail, unfit.params))
+            place = f"#/{at}/{n}{unfit.at}"
+            errors.append(FieldError(place, unfit.code, unfit.detail, unfit.params))
     if errors:
         raise ValidationFailed.of(errors)
     return rows

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from django.db.models import Max, Q
+
 from backend.care import feed
 from backend.care.explaining import (
     Records,
@@ -23,10 +25,10 @@ from backend.care.models import Assignment, Change, Progression, Session
 from backend.care.selectors import Course
 from backend.clinics.models import Patient, User
 from protocols.engine.case import PROPOSED, Judged, Outcome
-from protocols.engine.definition import Protocol
 from protocols.engine.looking_back import looks_back_to
 from protocols.engine.progression import VERSION
 
+A_DAY = timedelta(days=1)
 VALID_FOR = timedelta(days=7)
 ACTING = (Outcome.STEP_BACK, Outcome.STOP)
 MACHINE_WITHDRAWS = [Progression.Recommendation.ADVANCE, Progression.Recommendation.DISCHARGE]
@@ -50,34 +52,30 @@ def sync(
     judged: Sequence[Judged],
     zones: Zones,
     known: Mapping[str, Any] | None,
+    is_on: bool,
     now: datetime,
 ) -> Kept:
     """Open what the newest verdicts propose, take back what they do not any more.
 
-    `known` says what stood when the course was last judged; without it, it is looked up.
+    `known` says what stood when the course was last judged; without it, it is looked up. Unless it
+    `is_on`, nobody is asked to let the patient go on. A course that has ended asks nothing.
     """
     stands = dict(known) if known is not None else _stands(course)
     kept = Kept(stands)
-    answered = stands.get("answered_on")
-    wanted = _wanted(
-        judged,
-        date.fromisoformat(answered) if answered else None,
-        zones,
-        now,
-        is_on=patient.clinic.proposals_on,
-    )
+    has_ended = course.assignment.ended_on is not None
+    wanted = None
+    if not has_ended:
+        answered, acted = _date(stands.get("answered_on")), _date(stands.get("acted_on"))
+        wanted = _wanted(judged, answered, acted, zones, now, is_on=is_on)
     standing = stands.get("open")
     if standing is None and wanted is None:
         return kept
-    if standing is not None and not _gives_way(standing, wanted, judged, patient):
+    if standing is not None and not (has_ended or _gives_way(standing, wanted, judged)):
         return kept
     waiting_since = now
     if standing is not None:
         row = Progression.objects.get(pk=standing["id"])
-        row.status = Status.SUPERSEDED if wanted else Status.WITHDRAWN
-        row.version += 1
-        row.save(update_fields=["status", "version"])
-        kept.touched.append(touched(row))
+        kept.touched.append(gone(row, Status.SUPERSEDED if wanted else Status.WITHDRAWN))
         kept.told.append(f"{row.recommendation} of {row.on} {row.status}")
         if wanted is not None and row.recommendation == wanted.outcome.value:
             waiting_since = row.waiting_since
@@ -98,22 +96,44 @@ def forget(assignment: Assignment) -> None:
         Assignment.objects.filter(pk=assignment.pk).update(carried=carried)
 
 
+def gone(row: Progression, status: Progression.Status) -> feed.Touched:
+    """A proposal that nobody decides on any more."""
+    row.status = status
+    row.version += 1
+    row.save(update_fields=["status", "version"])
+    return touched(row)
+
+
 def touched(row: Progression) -> feed.Touched:
     return feed.Touched(Change.Type.PROGRESSION, row.pk, row.version)
 
 
+ANSWERED = (Status.APPROVED, Status.DECLINED, Status.MODIFIED, Status.EXPIRED)
+
+
 def _stands(course: Course) -> dict[str, Any]:
+    """What is open, up to which date people answered, and up to which what acts by itself.
+
+    What a person asked for anew after it was answered is open all the same.
+    """
     rows = Progression.objects.filter(assignment=course.id)
     standing = rows.filter(status=Status.PROPOSED).first()
-    answered = (
-        rows.filter(status__in=[Status.APPROVED, Status.DECLINED, Status.MODIFIED, Status.EXPIRED])
-        .order_by("-on")
-        .first()
-    )
+    done = rows.filter(status__in=ANSWERED)
+    placed = Q(proposed_by__isnull=False, recommendation="hold") & ~Q(to_phase_id="")
+    acted = Q(recommendation__in=ACTING) | (placed & Q(status__in=["approved", "modified"]))
+    answered = done.aggregate(newest=Max("on"), acted=Max("on", filter=acted))
+    on: date | None = answered["newest"]
+    if standing is not None and standing.proposed_by_id and on is not None and on >= standing.on:
+        on = standing.on - A_DAY
     return {
         "open": _open(standing) if standing else None,
-        "answered_on": answered.on.isoformat() if answered else None,
+        "answered_on": on.isoformat() if on else None,
+        "acted_on": answered["acted"].isoformat() if answered["acted"] else None,
     }
+
+
+def _date(text: str | None) -> date | None:
+    return None if text is None else date.fromisoformat(text)
 
 
 def _open(row: Progression) -> dict[str, Any]:
@@ -121,30 +141,35 @@ def _open(row: Progression) -> dict[str, Any]:
         "id": str(row.pk),
         "recommendation": row.recommendation,
         "on": row.on.isoformat(),
-        "by_hand": row.proposed_by_id is not None,
+        "by_hand": is_by_hand(row),
         "inputs": row.inputs_sha256,
     }
+
+
+def is_by_hand(row: Progression) -> bool:
+    """A person's own idea, which the rules neither had nor take back."""
+    asks = bool(row.to_phase_id) or row.to_protocol_version_id is not None
+    return row.proposed_by_id is not None and asks and row.recommendation == Outcome.HOLD
 
 
 def _gives_way(
     standing: Mapping[str, Any],
     wanted: Judged | None,
     judged: Sequence[Judged],
-    patient: Patient,
 ) -> bool:
     """Whether the open proposal is not the one that should be open."""
     if wanted is not None and wanted.outcome is Outcome.STOP:
         return (standing["recommendation"], standing["on"]) != (Outcome.STOP, str(wanted.on))
     if standing["by_hand"]:
         return False
-    acts = standing["recommendation"] in (Outcome.STEP_BACK, Outcome.STOP)
+    if standing["recommendation"] == Outcome.HOLD:  # what a person asked, until there is news
+        return wanted is not None
+    acts = standing["recommendation"] in ACTING
     if wanted is None:
         # What acted stays until it is answered, unless its own date turned out differently.
         seen = {str(one.on): one.outcome for one in judged}
-        return (
-            not acts
-            or seen.get(standing["on"], standing["recommendation"]) != standing["recommendation"]
-        )
+        found = seen.get(standing["on"], standing["recommendation"])
+        return not acts or bool(found != standing["recommendation"])
     same = standing["on"] == str(wanted.on) and standing["recommendation"] == wanted.outcome
     if not same:
         return not acts or wanted.outcome in ACTING
@@ -154,6 +179,7 @@ def _gives_way(
 def _wanted(
     judged: Sequence[Judged],
     answered_on: date | None,
+    acted_on: date | None,
     zones: Zones,
     now: datetime,
     *,
@@ -161,25 +187,40 @@ def _wanted(
 ) -> Judged | None:
     """The verdict that asks a person for something, if one does and nobody has answered it.
 
-    A date on which gates failed takes a proposal back; one on which none was asked does not.
+    A date on which gates failed takes a proposal back; one on which none was asked does not. What
+    acts by itself is told also of a date that was answered before it turned out so.
     """
-    today = zones.date_of(now)
     gates_failed = False
     for one in reversed(judged):
-        if one.before.ended or one.after.ended or (answered_on and one.on <= answered_on):
-            return None
-        if one.rule == "R3":
+        if one.before.ended or one.after.ended or one.rule == "R3":
             return None
         if one.outcome in ACTING and one.rule != "R2":
-            return one
-        rated = one.on < today and one.day.next_morning is not None
-        if not (rated or zones.closing(one.on) <= now):
+            return one if acted_on is None or one.on > acted_on else None
+        if _is_in_force(one):
+            return None
+        if answered_on and one.on <= answered_on:
+            continue
+        if not is_settled(one, zones, now):
             continue
         if one.outcome in PROPOSED and not gates_failed:
             return one if is_on else None
         if one.rule == "R15" or one.outcome is Outcome.STOP:
             gates_failed = True
     return None
+
+
+def is_settled(one: Judged, zones: Zones, now: datetime) -> bool:
+    """Whether all that a date is judged by is known: it is rated, or has closed."""
+    rated = one.on < zones.date_of(now) and one.day.next_morning is not None
+    return rated or zones.closing(one.on) <= now
+
+
+def _is_in_force(one: Judged) -> bool:
+    """Whether a person put the patient into a phase from this date on."""
+    approval, before = one.day.approval, one.before
+    if approval is None:
+        return False
+    return (before.phase_id, before.started_on) == (approval.phase_id, one.on)
 
 
 # --- Making one -------------------------------------------------------------------------------
@@ -208,7 +249,7 @@ def made(
         recommendation=judged.outcome.value,
         rule=judged.rule,
         from_phase_id=judged.phase_id,
-        to_phase_id=to_phase_id if to_phase_id is not None else _to(protocol, judged),
+        to_phase_id=to_phase_id if to_phase_id is not None else _to(judged),
         on=judged.on,
         window_from=first,
         waiting_since=waiting_since or now,
@@ -220,7 +261,7 @@ def made(
         criteria=criteria_of(judged, protocol, records),
         failed_gates=failed_of(judged),
         reasons=[*reasons_of(judged), _facts_reason(judged, records)],
-        data_quality=_quality(judged, records, patient),
+        data_quality=_quality(judged, first, records, patient),
         proposed_by=by,
         proposal_note=note,
     )
@@ -246,9 +287,14 @@ def _inputs(judged: Judged) -> tuple[dict[str, Any], str]:
     return inputs, hashlib.sha256(text.encode()).hexdigest()
 
 
-def _to(protocol: Protocol, judged: Judged) -> str:
+def next_of(judged: Judged) -> str:
+    """The phase behind the one that a date was lived in."""
+    return judged.case.course.protocol.phases[judged.case.phase.number].id
+
+
+def _to(judged: Judged) -> str:
     if judged.outcome is Outcome.ADVANCE:
-        return protocol.phases[judged.case.phase.number].id
+        return next_of(judged)
     if judged.outcome is Outcome.STEP_BACK:
         return judged.after.phase_id
     return ""
@@ -263,13 +309,25 @@ def _facts_reason(judged: Judged, records: Records) -> dict[str, Any]:
     }
 
 
-def _quality(judged: Judged, records: Records, patient: Patient) -> dict[str, Any]:
+def _quality(judged: Judged, first: date, records: Records, patient: Patient) -> dict[str, Any]:
     rows: list[Session] = [row for found in records.sessions.values() for row in found]
     shown: dict[str, Any] = {
         "sessions": len(rows),
         "late_sessions": sum(row.late for row in rows),
         "clock_suspect": sum(row.clock_suspect for row in rows),
+        "days_not_heard": _not_heard(judged, first, patient),
     }
     if patient.last_received_at is not None:
         shown["last_received_at"] = patient.last_received_at.isoformat()
     return shown
+
+
+def _not_heard(judged: Judged, first: date, patient: Patient) -> int:
+    """Dates with something to do of which the phone has told nothing, not even by being heard."""
+    zones, heard, count = Zones.of(patient), patient.last_received_at, 0
+    one: Judged | None = judged
+    while one is not None and one.on >= first:
+        silent = heard is None or heard < zones.closing(one.on)
+        count += silent and one.planned > 0 and not one.day.is_session
+        one = one.case.past
+    return count

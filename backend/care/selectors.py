@@ -38,7 +38,8 @@ from protocols.engine.plan import (
     halved,
     slots_on,
 )
-from protocols.engine.storing import state_from_json
+from protocols.engine.progression import decided, in_force
+from protocols.engine.storing import day_from_json, state_from_json
 from protocols.knowledge import numbers, rules
 
 A_DAY = timedelta(days=1)
@@ -159,6 +160,18 @@ class Course:
         standing = self.assignment.standing
         return {} if standing is None else dict(map(_terms_of_open, standing["open"]))
 
+    @property
+    def _coming(self) -> Sequence[Mapping[str, Any]]:
+        """What a person approved for dates to come."""
+        standing = self.assignment.standing or {}
+        found: Sequence[Mapping[str, Any]] = standing.get("coming", ())
+        return found
+
+    @property
+    def comes_on(self) -> date | None:
+        """When the next change that a person approved begins."""
+        return min((day_from_json(one).on for one in self._coming), default=None)
+
     @cached_property
     def _placed(self) -> Terms:
         """Where a clinician put the patient."""
@@ -189,7 +202,11 @@ class Course:
         if state.missed >= known["missed_gap"]:
             half = max(half, int(known["gap_half_dose_sessions"]))
         once = {id for id, tally in state.eases.items() if tally.hurt_last}
+        coming = {day.on: day for day in map(day_from_json, self._coming)}
         for on in days_from(min(first, until), max((until - first).days, 0) + 1):
+            if on in coming:
+                state = decided(state, in_force(self.protocol, state, coming[on]))
+                half = state.half_left
             stays = {id for id, tally in state.eases.items() if tally.stays(on)}
             terms = Terms(
                 span=PhaseSpan(state.phase_id, state.started_on),

@@ -56,11 +56,13 @@ class Clearance:
 class Approval:
     """A clinician's decision that puts the patient into a phase from this date on.
 
-    `ends` completes the course instead.
+    `ends` completes the course instead. `since` is when the phase had begun that it was decided in:
+    where that began anew meanwhile, nobody has approved anything harder out of it.
     """
 
     phase_id: str = ""
     ends: bool = False
+    since: date | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from protocols.engine.day import (
     colour_of,
     is_advised_rest,
 )
+from protocols.engine.definition import Protocol
 from protocols.engine.easing import tallied
 from protocols.engine.gates import ASKED, GATES
 from protocols.engine.glides import nerve_after
@@ -279,7 +280,7 @@ def judge(
 
     `planned` is given where the plan was carried out already and only the facts are new.
     """
-    inherited, state = state, decided(state, day)
+    inherited, state = state, decided(state, in_force(course.protocol, state, day))
     if state.missed and day.is_session and not state.stop and _was_away(course, state):
         state = _returned(course, state, day.on)
     if day.measured:
@@ -297,6 +298,22 @@ def judge(
         if (ruling := rule(case)) is not None:
             return _judged(case, row, ruling)
     raise AssertionError("R15 always rules")
+
+
+def in_force(protocol: Protocol, state: State, day: Day) -> Day:
+    """Without an approval that what happened since it was given speaks against.
+
+    A step back, a return after a gap or a stop begins the phase anew, or halts it. Lighter may be
+    approved at any time.
+    """
+    approval = day.approval
+    if approval is None or approval.since is None or approval.ends:
+        return day
+    if (state.phase_id, state.started_on) == (approval.phase_id, day.on):
+        return day  # judged again, as it was lived
+    wanted, number = (protocol.phase(id).number for id in (approval.phase_id, state.phase_id))
+    as_seen = state.started_on == approval.since and not state.stop
+    return day if as_seen or wanted < number else replace(day, approval=None)
 
 
 def decided(state: State, day: Day) -> State:

@@ -75,32 +75,38 @@ OPERATIONS = {
     "flag_acknowledge": "POST /flags/{id}/acknowledge",
     "flag_resolve": "POST /flags/{id}/resolve",
     "stop_clear": "POST /patients/{id}/stop-clearances",
+    "progression_evaluate": "POST /assignments/{id}/progressions",
+    "progression_propose_version": "POST /assignments/{id}/version-proposals",
+    "progression_list": "GET /progressions",
+    "progression_get": "GET /progressions/{id}",
+    "progression_decide": "POST /progressions/{id}/decision",
 }
 
 # Lists of words are names of types.
 ENUMS = {
     "AdjustmentCode", "AssignmentEnd", "AssignmentStatus", "BodyRegion", "ChangeOp", "ClockState",
-    "ConditionCode", "ConsentCode", "DayType", "DecisionOutcome", "DifferenceKind", "DoseSide",
-    "DoseUnit", "EffortScale", "EntryState", "EpisodeEndReason", "EvidenceTag", "ExerciseKind",
-    "ExerciseSide", "FlagAction", "FlagLevel", "FlagStatus", "LegSymptom", "MediaType",
-    "PainAdviceCode", "PartOfDay", "PatientStatus", "Platform", "ProblemRegion",
-    "ProtocolEffortScale", "ProtocolGate", "ProtocolStatus", "RecordType", "Role", "ScheduleKind",
-    "ScreenCode", "ScreeningMoment", "SessionOutcome", "SessionState", "Sex", "Side",
-    "SkipReason", "SlotStatus", "StopSignCode", "TailoringOp", "Timeliness", "UploadStatus",
-    "Weekday",
+    "ConditionCode", "ConsentCode", "CriterionResult", "DayType", "DecisionOutcome",
+    "DecisionReason", "DifferenceKind", "DoseSide", "DoseUnit", "EffortScale", "EntryState",
+    "EpisodeEndReason", "EvidenceTag", "ExerciseKind", "ExerciseSide", "FlagAction", "FlagLevel",
+    "FlagStatus", "LegSymptom", "MediaType", "PainAdviceCode", "PartOfDay", "PatientStatus",
+    "Platform", "ProblemRegion", "ProgressionStatus", "ProtocolEffortScale", "ProtocolGate",
+    "ProtocolStatus", "Recommendation", "RecordType", "Role", "ScheduleKind", "ScreenCode",
+    "ScreeningMoment", "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason",
+    "SlotStatus", "StopSignCode", "TailoringOp", "Timeliness", "UploadStatus", "Weekday",
 }  # fmt: skip
 
 PUBLIC = {"meta_get", "enrolment_check"}
 KEYED = {
     "exercise_create", "protocol_create", "protocol_publish", "protocol_retire", "patient_create",
     "episode_create", "invitation_create", "assessment_create", "assignment_create",
-    "assignment_pause", "assignment_resume", "assignment_end",
-    "flag_acknowledge", "flag_resolve", "stop_clear",
+    "assignment_pause", "assignment_resume", "assignment_end", "flag_acknowledge", "flag_resolve",
+    "stop_clear", "progression_evaluate", "progression_propose_version", "progression_decide",
 }  # fmt: skip
 MATCHED = {
     "me_update": False, "exercise_update": False, "patient_update": True, "episode_update": False,
     "protocol_update": True, "protocol_publish": True, "protocol_retire": True,
     "assignment_pause": True, "assignment_resume": True, "assignment_end": True,
+    "progression_decide": True,
 }  # fmt: skip
 
 

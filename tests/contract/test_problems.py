@@ -32,6 +32,8 @@ CODES = {
     "overlapping-assignment": 409,
     "already-enrolled": 409,
     "duplicate-identifier": 409,
+    "already-decided": 409,
+    "progression-open": 409,
     "request-in-progress": 409,
     "cursor-expired": 410,
     "invitation-expired": 410,
@@ -40,6 +42,7 @@ CODES = {
     "unsupported-media-type": 415,
     "validation-failed": 422,
     "idempotency-key-reused": 422,
+    "reason-required": 422,
     "log-in-future": 422,
     "log-too-old": 422,
     "log-outside-assignment": 422,
@@ -51,11 +54,8 @@ CODES = {
     "internal-error": 500,
     "unavailable": 503,
 }
-# Of operations that are still to come: progression, and locked accounts as a problem of ours.
+# Still to come: locked accounts as a problem of ours.
 LATER = {
-    "already-decided": 409,
-    "progression-open": 409,
-    "reason-required": 422,
     "account-locked": 429,
 }
 

@@ -127,7 +127,9 @@ def _segment(slug: str) -> st.SearchStrategy[list[Said]]:
         st.just({"closed": CODES}),
         st.just({"clearance": Clearance(), "closed": CODES}),
         st.sampled_from(["", *phases]).map(lambda one: {"clearance": Clearance(one)}),
-        st.sampled_from(phases).map(lambda one: {"approval": Approval(one)}),
+        st.builds(Approval, st.sampled_from(phases), since=st.sampled_from([None, FIRST])).map(
+            lambda one: {"approval": one}
+        ),
         st.sampled_from(FLAGS).map(lambda one: {"reported": (one,)}),
         st.sampled_from(CODES).map(lambda one: {"opened": (one,)}),
         st.just({"approval": Approval(ends=True)}),

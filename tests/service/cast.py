@@ -238,3 +238,20 @@ def judged_again() -> None:
             found = deciding.recompute_all(patient=patient, now=timezone.now())
             found.plan = True
             deciding.tell(patient, found, (), now=timezone.now())
+
+
+def make_newer(
+    version: ProtocolVersion, number: str, now: datetime, **changes: Any
+) -> ProtocolVersion:
+    """A newer version of a protocol, which differs in these members of its document."""
+    return ProtocolVersion.objects.create(
+        protocol_id=version.protocol_id,
+        slug=version.slug,
+        version=number,
+        clinic=version.clinic,
+        title=version.title,
+        condition=version.condition,
+        document=version.document | {"version": number} | changes,
+        sha256=uuid4().hex * 2,
+        published_at=now,
+    )

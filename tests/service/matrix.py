@@ -30,6 +30,7 @@ from tests.service.cast import (
     Staff,
     make_clinic,
     make_episode,
+    make_newer,
     make_patient,
     make_staff,
     session_token,
@@ -119,6 +120,11 @@ WHO = {
     "flag_acknowledge": "T",
     "flag_resolve": "T",
     "stop_clear": "T",
+    "progression_list": "T",
+    "progression_get": "PT",
+    "progression_evaluate": "T",
+    "progression_propose_version": "T",
+    "progression_decide": "T",
 }
 
 # Who calls, and as what. Those that are not let in would be allowed but for their session.
@@ -145,6 +151,9 @@ class Recipe:
     `makes` says that the id in the address is the caller's to give, so that nobody else's record
     is meant by it. `moves` are the owners whose rows a call may change besides the target's.
     `filters` are names that a query may give; that they show nothing of others is tested there.
+    `makes` says that the id in the address is the caller's to give, so that nobody else's
+    record is meant by it. What `narrows` a list is a filter there. `moves` are the owners whose
+    rows a call may change besides the target's.
     """
 
     names: str = ""
@@ -154,6 +163,7 @@ class Recipe:
     makes: bool = False
     moves: tuple[str, ...] = ()
     filters: tuple[str, ...] = ()
+    narrows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -261,6 +271,9 @@ class World:
             if not recipe.names:  # a query names nobody, and asking for others changes nothing
                 told = [name for name in NAMING if name not in recipe.filters]
                 query += "".join(f"&{name}={ids[name]}" for name in told)
+                query += "".join(
+                    f"&{name}={ids[name]}" for name in NAMING if name not in recipe.narrows
+                )
         if recipe.tag:
             headers.setdefault("If_Match", self.tags[recipe.tag, case.relation])
         path = case.operation.route.replace("<str:id>", ids.get(recipe.names, ""))
@@ -346,6 +359,7 @@ def make_world(now: datetime) -> World:
     }
     world = World(now, harbour, foreign, callers, ids, bea, olga)
     world.library = ProtocolVersion.objects.get(slug="hs-grade-1", clinic=None)
+    make_newer(world.library, NEWER, now)
     for relation, reader in (("own", ana), ("peer", ana), ("elsewhere", olga)):
         for name, path in READ_AT.items():
             answer = reader.call("GET", path.format(**ids[relation]))
@@ -362,6 +376,7 @@ READ_AT = {
     "paused": "assignments/{paused}",
     "draft": "protocols/{draft}?version=draft",
     "published": "protocols/{published}",
+    "progression": "progressions/{progression}",
 }
 
 
@@ -410,6 +425,7 @@ def _life(now: datetime, clinic: Clinic, by: Staff, name: str, mark: str) -> Ids
         by.assigns(library, to=patient, episode=one, on=phone.today, tailoring=tailoring)
         for one in episodes[:2]
     )
+    progression = by.post(f"assignments/{running['id']}/progressions", {"note": mark}, 201)
     tag = by.call("GET", f"assignments/{paused['id']}")["ETag"]
     pause = {"from": phone.today.isoformat(), "reason": mark}
     by.post(f"assignments/{paused['id']}/pause", pause, If_Match=tag)
@@ -447,6 +463,7 @@ def _life(now: datetime, clinic: Clinic, by: Staff, name: str, mark: str) -> Ids
         "free_episode": str(episodes[2].pk),
         "assignment": running["id"],
         "paused": paused["id"],
+        "progression": progression["id"],
         "slot": slot["slot_id"],
         "prescription": slot["items"][0]["prescription_id"],
         "session": session["id"],
@@ -550,6 +567,7 @@ def _said(**body: object) -> Callable[[World, Ids], object]:
 
 
 OF_PATIENT = Recipe("patient")
+NEWER = "99.0.0"  # of the library's protocol
 EVERYBODY = ("own", "peer")  # whose phones are told when an exercise of the clinic changes
 
 RECIPES = {
@@ -607,6 +625,11 @@ RECIPES = {
     "flag_acknowledge": Recipe("flag", _said(note="Seen")),
     "flag_resolve": Recipe("flag", _said(action="advised")),
     "stop_clear": Recipe("stopped", _said(action="referred", reason="Seen by a doctor")),
+    "progression_list": Recipe(narrows=("patient_id",)),
+    "progression_get": Recipe("progression"),
+    "progression_evaluate": Recipe("assignment", _said(to_phase_id="phase-2")),
+    "progression_propose_version": Recipe("assignment", _said(protocol_version=NEWER)),
+    "progression_decide": Recipe("progression", _said(outcome="approve"), tag="progression"),
 }
 
 
@@ -741,9 +764,12 @@ def _audit(world: World, case: Case, events: int) -> list[str]:
     return [f"{case}: {events} audit events, not {wanted}"]
 
 
-ABOUT_PATIENTS = ("patient", "invitee", "stopped", "episode", "assignment", "paused", "flag")
+ABOUT_PATIENTS = (
+    "patient", "invitee", "stopped", "episode", "assignment", "paused", "flag", "progression",
+)  # fmt: skip
 AUDITED = (
-    "patient_list", "patient_create", "flag_list", "protocol_publish", "protocol_retire",
+    "patient_list", "patient_create", "flag_list", "progression_list", "protocol_publish",
+    "protocol_retire",
 )  # fmt: skip
 
 

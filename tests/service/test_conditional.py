@@ -21,11 +21,11 @@ from tests.service.matrix import an_exercise, everything, in_full, operations
 TAGGED = {
     "me_get", "plan_get", "session_get", "check_in_get", "exercise_list", "exercise_get",
     "patient_get", "protocol_list", "protocol_get", "protocol_versions", "protocol_diff",
-    "assignment_get",
+    "assignment_get", "progression_get",
 }  # fmt: skip
 REQUIRED = {
     "patient_update", "protocol_update", "protocol_publish", "protocol_retire",
-    "assignment_pause", "assignment_resume", "assignment_end",
+    "assignment_pause", "assignment_resume", "assignment_end", "progression_decide",
 }  # fmt: skip
 OPTIONAL = {"me_update", "episode_update", "exercise_update"}
 
@@ -65,6 +65,7 @@ def office(ana: Staff, ben: OwnPhone, plan_of_ben: Any, grade_1: ProtocolVersion
     ana.post(f"{ours}/publish", first, 201, If_Match=own["ETag"])
     draft = ana.post("protocols", {"copy_of": str(grade_1.protocol_id)})
     plan, patient = f"assignments/{plan_of_ben['id']}", f"patients/{ben.patient.pk}"
+    proposal = ana.post(f"assignments/{plan_of_ben['id']}/progressions", {}, 201)
     library = f"protocols/{grade_1.protocol_id}"
     return Office(ana, ben, {
         "me_get": "me", "me_update": "me", "plan_get": "me/plan",
@@ -81,6 +82,8 @@ def office(ana: Staff, ben: OwnPhone, plan_of_ben: Any, grade_1: ProtocolVersion
         "protocol_diff": f"{ours}/diff?from=1.0.0&to=1.0.0",
         "assignment_get": plan, "assignment_pause": f"{plan}/pause",
         "assignment_resume": f"{plan}/resume", "assignment_end": f"{plan}/end",
+        "progression_get": f"progressions/{proposal['id']}",
+        "progression_decide": f"progressions/{proposal['id']}/decision",
     })  # fmt: skip
 
 
@@ -117,6 +120,7 @@ def test_reads_without_a_tag_are_few_and_known(office: Office) -> None:
     assert gets - TAGGED == {
         "meta_get", "my_assignments", "session_list", "check_in_list", "sync_changes",
         "patient_list", "episode_list", "patient_sessions", "patient_check_ins", "assessment_list",
+        "progression_list",
     }  # fmt: skip
 
 
@@ -195,6 +199,7 @@ def bodies(office: Office, grade_1: ProtocolVersion) -> dict[str, Any]:
         "assignment_pause": step,
         "assignment_resume": step,
         "assignment_end": step,
+        "progression_decide": {"outcome": "approve"},
     }
 
 
@@ -207,6 +212,7 @@ def current(office: Office, operation: str) -> Any:
         "protocol_update": path.replace("/draft", "?version=draft"),
         "protocol_publish": path.replace("/publish", "?version=draft"),
         "protocol_retire": path.replace("/retire", "?version=1.0.0"),
+        "progression_decide": path.replace("/decision", ""),
     }
     if operation.startswith("assignment_"):
         read[operation] = office.paths["assignment_get"]
@@ -258,7 +264,8 @@ def test_a_stale_tag_is_refused_and_the_newest_one_told(
     done = change(operation, If_Match=f'"other", {tag}')
     assert done.status_code in (200, 201), done.content
     assert done["ETag"] != tag
-    if operation not in ("protocol_publish", "assignment_end", "assignment_resume"):
+    once = ("protocol_publish", "assignment_end", "assignment_resume", "progression_decide")
+    if operation not in once:
         assert change(operation, If_Match=tag).status_code == 412, "it is stale now"
 
 

@@ -44,6 +44,7 @@ KEYED = {
     "assessment_create", "assignment_create", "assignment_end", "assignment_pause",
     "assignment_resume", "episode_create", "exercise_create", "invitation_create",
     "patient_create", "protocol_create", "protocol_publish", "protocol_retire",
+    "progression_decide", "progression_evaluate", "progression_propose_version",
 }  # fmt: skip
 
 

@@ -227,11 +227,11 @@ class OfPatient(AboutPatient):
             start_phase_id=said.get("start_phase_id", ""),
             parts_of_day=tuple(schedule.get("parts_of_day", ())),
             training_days=tuple(sorted({DAYS.index(day) for day in schedule.get("days", ())})),
-            changes=[_plain(change) for change in said.get("tailoring", ())],
+            changes=[plain_change(change) for change in said.get("tailoring", ())],
         )
 
 
-def _plain(change: dict[str, Any]) -> dict[str, Any]:
+def plain_change(change: dict[str, Any]) -> dict[str, Any]:
     return {k: str(v) if isinstance(v, UUID) else v for k, v in change.items()}
 
 

@@ -135,10 +135,10 @@ def protocol_shown(row: ProtocolVersion | ProtocolDraft) -> dict[str, object]:
     edges = tuple(limits[name] for name in ("progress", "red", "severe") if name in limits)
     if len(edges) == 3:
         shown["pain_advice"] = bands(edges)
-    return shown | {"citations": [_citation(source) for source in document.get("sources", ())]}
+    return shown | {"citations": [citation_shown(source) for source in document.get("sources", ())]}
 
 
-def _citation(source: Mapping[str, str]) -> dict[str, str]:
+def citation_shown(source: Mapping[str, str]) -> dict[str, str]:
     said = {"id": "id", "text": "text", "read": "supports"}
     shown = {name: source.get(key, "") for key, name in said.items()}
     where = source.get("where", "")
