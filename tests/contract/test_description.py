@@ -76,7 +76,8 @@ OPERATIONS = {
 # Lists of words are names of types.
 ENUMS = {
     "AdjustmentCode", "AssignmentEnd", "AssignmentStatus", "BodyRegion", "ChangeOp",
-    "ClockState", "ConditionCode", "ConsentCode", "DayType", "DoseSide", "DoseUnit", "EffortScale", "EntryState",
+    "ClockState", "ConditionCode", "ConsentCode", "DayType", "DoseSide", "DoseUnit",
+    "EffortScale", "EntryState",
     "EpisodeEndReason", "EvidenceTag", "ExerciseKind", "ExerciseSide", "FlagAction",
     "FlagLevel", "FlagStatus", "LegSymptom", "MediaType", "PainAdviceCode", "PartOfDay",
     "PatientStatus", "Platform", "ProblemRegion", "ProtocolEffortScale", "ProtocolGate",
