@@ -151,9 +151,6 @@ class Recipe:
     `makes` says that the id in the address is the caller's to give, so that nobody else's record
     is meant by it. `moves` are the owners whose rows a call may change besides the target's.
     `filters` are names that a query may give; that they show nothing of others is tested there.
-    `makes` says that the id in the address is the caller's to give, so that nobody else's
-    record is meant by it. What `narrows` a list is a filter there. `moves` are the owners whose
-    rows a call may change besides the target's.
     """
 
     names: str = ""
@@ -163,7 +160,6 @@ class Recipe:
     makes: bool = False
     moves: tuple[str, ...] = ()
     filters: tuple[str, ...] = ()
-    narrows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -271,9 +267,6 @@ class World:
             if not recipe.names:  # a query names nobody, and asking for others changes nothing
                 told = [name for name in NAMING if name not in recipe.filters]
                 query += "".join(f"&{name}={ids[name]}" for name in told)
-                query += "".join(
-                    f"&{name}={ids[name]}" for name in NAMING if name not in recipe.narrows
-                )
         if recipe.tag:
             headers.setdefault("If_Match", self.tags[recipe.tag, case.relation])
         path = case.operation.route.replace("<str:id>", ids.get(recipe.names, ""))
@@ -625,7 +618,7 @@ RECIPES = {
     "flag_acknowledge": Recipe("flag", _said(note="Seen")),
     "flag_resolve": Recipe("flag", _said(action="advised")),
     "stop_clear": Recipe("stopped", _said(action="referred", reason="Seen by a doctor")),
-    "progression_list": Recipe(narrows=("patient_id",)),
+    "progression_list": Recipe(filters=("patient_id",)),
     "progression_get": Recipe("progression"),
     "progression_evaluate": Recipe("assignment", _said(to_phase_id="phase-2")),
     "progression_propose_version": Recipe("assignment", _said(protocol_version=NEWER)),
