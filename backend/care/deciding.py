@@ -145,7 +145,11 @@ def recompute_all(*, patient: Patient, now: datetime, since: date | None = None)
 def tell(
     patient: Patient, found: Difference, touched: Iterable[feed.Touched], *, now: datetime
 ) -> None:
-    """Put what changed into the patient's feed, with what the caller touched himself."""
+    """Put what changed into the patient's feed, with what the caller touched himself.
+
+    Its counter moves in any case: whoever had read these courses has to read them again.
+    """
+    patient.change_seq += 1
     put = feed.touch_plan if found.plan else feed.touch
     put(patient, [*touched, *found.touched], now=now)
 
@@ -660,7 +664,6 @@ def close(*, patient_id: UUID, now: datetime) -> Difference:
         Patient.objects.select_for_update(of=("self",)).select_related("clinic").get(pk=patient_id)
     )
     found = Difference()
-    patient.change_seq += 1  # what others read of these courses is not so any more
     if flag := _missed_screen(patient, now):
         found = recompute_all(patient=patient, now=now)  # first what was reported changes
         found.flags.append(f"{flag.code} on {flag.observed_on}")
