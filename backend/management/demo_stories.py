@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-VERSION = 1  # goes up with every change that makes another demo out of the same seed
+VERSION = 2  # goes up with every change that makes another demo out of the same seed
 PASSWORD = "move-a-little-daily"  # noqa: S105 - public knowledge, as the whole demo is
 
 
@@ -68,6 +68,7 @@ class Story:
     course: str
     until: int = 1
     measured: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    approved_on: tuple[int, ...] = ()  # the physiotherapist approves what is proposed
     notes: Mapping[int, str] = field(default_factory=dict)
     signs: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     corrected_on: int = 0  # a log of this day got a second revision
@@ -157,7 +158,13 @@ STORIES = (
             222 222 221 121 121 121 111 121 121 110 010 020 020 010
             010 020 010 010 010 000 010
         """,
-        measured={7: {"nprs_worst": 3}, 19: {"jog50_pain": 0, "iso90_pct": 66, "iso90_pain": 0}},
+        measured={
+            1: {"nprs_worst": 6},
+            7: {"nprs_worst": 3},
+            12: {"jog50_pain": 0, "iso90_pct": 78, "iso90_pain": 0, "ake_deficit_pct": 14},
+            19: {"run_pct_painfree": 60, "slr_pct": 82},
+        },
+        approved_on=(13,),
         notes={1: "First time on my own. Went well.", 19: "Jogged to the bus without noticing."},
         corrected_on=5,
     ),
@@ -174,6 +181,7 @@ STORIES = (
         side="right",
         new_pain=False,
         protocol="pht",
+        phase="phase-2",
         course="222 222 232 233 333 333 343 334 444 444 454 454 455 555 555h 565 566 666h",
         measured={8: {"load_test_pain": 4, "sit_min": 12}},
         notes={13: "Sitting at work is worse again.", 18: "Stopped early, it pulled a lot."},

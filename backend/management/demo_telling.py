@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cached_property, partial
-from itertools import cycle, islice
+from heapq import heappop, heappush
+from itertools import count, cycle, islice
 from typing import Any
 from uuid import UUID, uuid5
 from zoneinfo import ZoneInfo
@@ -16,8 +17,8 @@ from zoneinfo import ZoneInfo
 from django.db import transaction
 
 from backend.api.records import report_of
-from backend.care import assessing, feed, prescribing, recording
-from backend.care.models import Assignment, Change, Revision
+from backend.care import assessing, deciding, feed, prescribing, recording, reviewing
+from backend.care.models import Assignment, Change, Progression, Revision
 from backend.care.recording import Batch, Report, Upload
 from backend.care.selectors import Course, course_of, today_of
 from backend.clinics import actions
@@ -82,7 +83,8 @@ class Telling:
         self.chance = random.Random(self.seed)  # noqa: S311 - the same seed, the same demo
         self.home = ZoneInfo(story.timezone)
         self.today = now.astimezone(self.home).date()
-        self.happening: list[tuple[datetime, int, Act]] = []
+        self.happening: list[tuple[datetime, int, Act]] = []  # a heap; acts make further ones
+        self.places = count()
         self.batch = Batch()
 
     def told(self) -> None:
@@ -91,9 +93,9 @@ class Telling:
         if self.story.signs_in:
             self._enrol(arrival + timedelta(hours=4))
         self._plan_everything()
-        for at, _, act in sorted(self.happening, key=lambda one: one[:2]):
-            if at <= self.now:
-                act(at)
+        while self.happening and self.happening[0][0] <= self.now:
+            at, _, act = heappop(self.happening)
+            act(at)
 
     # --- When -----------------------------------------------------------------------------
 
@@ -107,8 +109,8 @@ class Telling:
     @cached_property
     def days(self) -> list[tuple[date, Lived | None]]:
         words = self.story.course.split()
-        count = (self.today - self.first).days if self.story.travels else len(words)
-        told = map(Lived.of, islice(cycle(words), count))
+        length = (self.today - self.first).days if self.story.travels else len(words)
+        told = map(Lived.of, islice(cycle(words), length))
         return [(self.first + timedelta(days=n), lived) for n, lived in enumerate(told)]
 
     @cached_property
@@ -133,7 +135,7 @@ class Telling:
         return datetime.combine(on, at, self._zone(on))
 
     def _later(self, at: datetime, act: Act) -> None:
-        self.happening.append((at, len(self.happening), act))
+        heappush(self.happening, (at, next(self.places), act))
 
     def _id(self, *parts: object) -> UUID:
         return uuid5(DEMO, "/".join([self.seed, *map(str, parts)]))
@@ -276,12 +278,35 @@ class Telling:
             self._later(self._at(self._date(story.paused_on), time(8, 30)), self._pause)
         if story.discharged_on:
             self._later(self._at(self._date(story.discharged_on), time(11, 0)), self._discharge)
+        for day in story.approved_on:
+            self._later(self._at(self._date(day), time(8, 45)), self._approve)
         for day, (on, lived) in enumerate(self.days, start=1):
+            self._later(self._at(on + A_DAY, time(12, 1)), self._close)
             if lived is not None:
-                self._sessions(day, on, lived)
+                self._later(self._at(on, time(5, 0)), partial(self._live, day, on, lived))
                 self._check_in(day, on, lived)
         for day, codes in story.signs.items():
             self._something_is_wrong(self._date(day), codes)
+
+    def _live(self, day: int, on: date, lived: Lived, now: datetime) -> None:
+        """Get up, and read what the plan asks for today."""
+        self.course = course_of(self._assignment(self.course.id))
+        if not self.course.terms_on(on).stopped:
+            self._sessions(day, on, lived)
+
+    def _close(self, now: datetime) -> None:
+        deciding.close(patient_id=self.patient.pk, now=now)
+
+    def _approve(self, now: datetime) -> None:
+        """The physiotherapist agrees to what is proposed."""
+        for row in Progression.objects.filter(patient=self.patient, status="proposed"):
+            note = "Well done. Start gently, and tell me how it goes."
+            reviewing.decide(
+                progression=row,
+                decision=reviewing.Decision(is_approval=True, note_to_patient=note),
+                by=self.by,
+                now=now,
+            )
 
     def _sessions(self, day: int, on: date, lived: Lived) -> None:
         slots = [slot for slot in self.course.slots(on) if slot.counts]
