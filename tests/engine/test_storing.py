@@ -34,7 +34,8 @@ DAYS = st.builds(
     pop_felt=st.booleans(), reported=SIGNS, pain_otherwise=PAINS,
     measured=st.lists(st.builds(Measured, WORDS, VALUES, WORDS), max_size=3).map(tuple),
     excused=st.booleans(), clearance=st.none() | st.builds(Clearance, WORDS),
-    approval=st.none() | st.builds(Approval, WORDS, st.booleans(), st.none() | DATES), opened=CODES, closed=CODES,
+    approval=st.none() | st.builds(Approval, WORDS, st.booleans(), st.none() | DATES),
+    opened=CODES, closed=CODES,
 )  # fmt: skip
 STATES = st.builds(
     State,
