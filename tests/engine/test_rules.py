@@ -491,3 +491,29 @@ def test_decisions_of_a_simulated_clinician_take_effect_the_next_morning() -> No
     result = replay(course(), [day(1), day(2)], decide=lambda one: PHASE_2)
     assert [one.phase_id for one in result] == ["phase-1", "phase-2"]
     assert result[1].planned == PLANNED
+
+
+SEEN = Approval("phase-2", since=FIRST)
+
+
+@pytest.mark.parametrize(
+    ("days", "phase"),
+    [
+        pytest.param([day(1), day(2)], "phase-2", id="as it was seen"),
+        pytest.param([day(1, during=6), day(2, during=6)], "phase-1", id="a step back since"),
+        pytest.param([day(1), day(2, reported=URGENT)], "phase-1", id="a stop since"),
+        pytest.param(
+            [day(1, reported=URGENT), day(2, clearance=Clearance())], "phase-1", id="cleared since"
+        ),
+    ],
+)
+def test_what_is_harder_holds_only_while_it_is_as_whoever_approved_saw_it(
+    days: list[Day], phase: str
+) -> None:
+    assert judged([*days, day(3, approval=SEEN)])[-1].phase_id == phase
+
+
+def test_lighter_always_holds() -> None:
+    days = [day(1, approval=PHASE_2), day(2, reported=URGENT)]
+    lighter = Approval("phase-1", since=FIRST + timedelta(days=40))
+    assert judged([*days, day(3, approval=lighter)])[-1].phase_id == "phase-1"

@@ -36,7 +36,8 @@ DAYS = st.builds(
     measured=st.lists(st.builds(Measured, WORDS, VALUES, WORDS), max_size=3).map(tuple),
     excused=st.booleans(), clearance=st.none() | st.builds(Clearance, WORDS, st.booleans()),
     felt=st.lists(st.builds(Felt, WORDS, PAINS, COUNTS, PAINS), max_size=3).map(tuple),
-    slider=st.booleans(), approval=st.none() | st.builds(Approval, WORDS, st.booleans()),
+    slider=st.booleans(),
+    approval=st.none() | st.builds(Approval, WORDS, st.booleans(), st.none() | DATES),
     opened=CODES, closed=CODES,
 )  # fmt: skip
 TALLIES = st.builds(Tally, st.lists(DATES, max_size=3).map(tuple), st.booleans(), st.none() | DATES)
