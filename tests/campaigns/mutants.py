@@ -50,9 +50,24 @@ MOST_BYTES = 2 * 1024**3
 SLOW = ("test_simulation", "test_properties")  # asked when everything else has passed
 
 # A test session of its own, of plain asserts, that neither reads nor leaves anything beside it.
+# Tests that draw draw the same for every mutant.
 LEFT_OUT = ("cacheprovider", "django", "xdist", "schemathesis", "faker", "anyio", "time_machine")
 PYTEST = ("-q", "-x", "-c", os.devnull, "--rootdir", str(ROOT), "--import-mode=importlib",
-          "--assert=plain", *(f"-pno:{name}" for name in LEFT_OUT))  # fmt: skip
+          "--assert=plain", "-mnot campaign", "--hypothesis-seed=1",
+          *(f"-pno:{name}" for name in LEFT_OUT))  # fmt: skip
+
+
+class Asked(argparse.Namespace):
+    """What the command was told."""
+
+    library: bool
+    only: str
+    sample: int
+    seed: int
+    workers: int
+    quick: bool
+    killers: bool
+    tests: Sequence[str]
 
 
 # --- One mutant -------------------------------------------------------------------------------
@@ -106,30 +121,37 @@ def known_file(content: bytes, *, file: str) -> reading.Text:
 class Watch:
     """Puts the tests that killed something alike first, and remembers the one that fails."""
 
-    def __init__(self, first: Sequence[str]) -> None:
+    def __init__(self, first: Sequence[str], *, quick: bool) -> None:
         self.rank = {name: n for n, name in enumerate(first)}
+        self.quick = quick
         self.failed = ""
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        def order(item: pytest.Item) -> tuple[int, bool]:
-            slow = hasattr(getattr(item, "obj", None), "hypothesis")
-            slow = slow or any(name in item.nodeid for name in SLOW)
-            return self.rank.get(item.nodeid, len(self.rank)), slow
-
-        items.sort(key=order)
+        if self.quick:
+            items[:] = [item for item in items if not _draws(item)]
+        items.sort(key=lambda item: (self.rank.get(item.nodeid, len(self.rank)), _draws(item)))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed and not self.failed:
             self.failed = report.nodeid
 
 
-def run_tests(tests: Sequence[str], first: Sequence[str] = ()) -> tuple[int, str]:
-    watch = Watch(first)
-    code = pytest.main([*PYTEST, *tests], plugins=[watch])
+def _draws(item: pytest.Item) -> bool:
+    """Whether a test draws its examples, or a whole cohort: it is asked last."""
+    return (
+        hasattr(getattr(item, "obj", None), "hypothesis")
+        or "seed" in getattr(item, "fixturenames", ())
+        or any(name in item.nodeid for name in SLOW)
+    )
+
+
+def run_tests(asked: Asked, first: Sequence[str] = ()) -> tuple[int, str]:
+    watch = Watch(first, quick=asked.quick)
+    code = pytest.main([*PYTEST, *asked.tests], plugins=[watch])
     return int(code), watch.failed
 
 
-def live(mutant: Mutant, tests: Sequence[str], first: Sequence[str], told: int) -> None:
+def live(mutant: Mutant, asked: Asked, first: Sequence[str], told: int) -> None:
     """The life of a forked process: change, test, tell. It does not return."""
     try:
         silence = os.open(os.devnull, os.O_WRONLY)
@@ -140,7 +162,7 @@ def live(mutant: Mutant, tests: Sequence[str], first: Sequence[str], told: int) 
         signal.setitimer(signal.ITIMER_VIRTUAL, LONGEST_S)
         forget()
         mutant.apply()
-        code, failed = run_tests(tests, first)
+        code, failed = run_tests(asked, first)
         os.write(told, f"{code} {failed}".encode()[: select.PIPE_BUF])
     finally:
         os._exit(0)
@@ -192,19 +214,17 @@ def library_mutants(only: str) -> list[Mutant]:
     return found
 
 
-def killed_or_not(
-    mutants: Iterable[Mutant], tests: Sequence[str], workers: int
-) -> Iterator[tuple[Mutant, str]]:
+def killed_or_not(mutants: Iterable[Mutant], asked: Asked) -> Iterator[tuple[Mutant, str]]:
     """Each mutant with what killed it; empty where nothing did."""
     waiting = deque(mutants)
     running: dict[int, tuple[Mutant, int]] = {}
     killers: defaultdict[str, list[str]] = defaultdict(list)  # by place, the latest first
     while waiting or running:
-        while waiting and len(running) < workers:
+        while waiting and len(running) < asked.workers:
             mutant = waiting.popleft()
             hear, tell = os.pipe()
             if (pid := os.fork()) == 0:
-                live(mutant, tests, killers[mutant.place], tell)
+                live(mutant, asked, killers[mutant.place], tell)
             os.close(tell)
             running[pid] = mutant, hear
         pid, _ = os.wait()
@@ -230,9 +250,8 @@ def known_equivalents() -> dict[Key, str]:
     }
 
 
-def run(asked: argparse.Namespace, console: Console) -> tuple[dict[str, Score], list[Key]]:
-    tests = asked.tests or (LIBRARY_TESTS if asked.library else ENGINE_TESTS)
-    code, failed = run_tests(tests)  # here, so that files are known to all
+def run(asked: Asked, console: Console) -> tuple[dict[str, Score], list[Key]]:
+    code, failed = run_tests(asked)  # here, so that files are known to all
     if code:
         sys.exit(f"without any change {failed or 'the tests'} must pass first")
     mutants = (library_mutants if asked.library else engine_mutants)(asked.only)
@@ -245,7 +264,7 @@ def run(asked: argparse.Namespace, console: Console) -> tuple[dict[str, Score], 
     by: Counter[str] = Counter()
     with _progress(console) as bars:
         bar = bars.add_task("mutants", total=len(mutants))
-        for mutant, killer in killed_or_not(mutants, tests, asked.workers):
+        for mutant, killer in killed_or_not(mutants, asked):
             bars.advance(bar)
             score = scores[mutant.place]
             if killer and key_of(mutant) in equivalents:
@@ -319,7 +338,9 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--tests", nargs="+", help="only these, to see what they are worth")
     parser.add_argument("--killers", action="store_true", help="say which test killed how many")
-    asked = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="without the tests that draw")
+    asked = parser.parse_args(namespace=Asked())
+    asked.tests = asked.tests or (LIBRARY_TESTS if asked.library else ENGINE_TESTS)
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     begun = time.monotonic()
     prepare()

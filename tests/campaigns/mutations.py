@@ -138,12 +138,15 @@ def _text(node: ast.AST | None) -> str:
 class _Walk:
     """Goes through a tree and names what can be changed, in the order of the source."""
 
+    bound: frozenset[str] | set[str] = frozenset()  # names that hold a value in the function so far
+
     def visited(self, tree: ast.Module) -> Iterator[_Site]:
         yield from self._inside(tree, (), "")
 
     def _inside(self, node: ast.AST, parents: tuple[ast.AST, ...], where: str) -> Iterator[_Site]:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             where = f"{where}.{node.name}".lstrip(".")
+            self.bound = {one.arg for one in ast.walk(node) if isinstance(one, ast.arg)}
         above = (*parents, node)
         for name, value in ast.iter_fields(node):
             if name in SILENT:
@@ -154,7 +157,18 @@ class _Walk:
                     continue
                 for new in _changes(child, node, name):
                     yield _Site(above, name, index, new, where)
+                if isinstance(child, ast.Assign) and self._binds_again(child):
+                    yield _Site(above, name, index, ast.Pass(), where)
                 yield from self._inside(child, above, where)
+
+    def _binds_again(self, node: ast.Assign) -> bool:
+        """Whether a name keeps another value where this is left out; else all would fail."""
+        names = {
+            n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)
+        }
+        again = names <= self.bound
+        self.bound |= names
+        return again
 
 
 def _is_silent(node: ast.AST, parent: ast.AST) -> bool:
@@ -164,10 +178,13 @@ def _is_silent(node: ast.AST, parent: ast.AST) -> bool:
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return True
     if isinstance(node, ast.Assign) and isinstance(parent, ast.Module):
-        of_types = isinstance(node.value, ast.Subscript)
-        if of_types and not isinstance(node.value.slice, ast.Slice):
-            return True
-        return "TypeVar" in ast.unparse(node.value)
+        match node.value:
+            case ast.Subscript(slice=ast.Slice()):
+                return False
+            case ast.Subscript():
+                return True
+            case value:
+                return "TypeVar" in ast.unparse(value)
     return isinstance(node, ast.Assert)
 
 
@@ -203,13 +220,12 @@ def _changes(node: ast.AST, parent: ast.AST, name: str) -> Iterator[ast.AST | No
         case ast.Return(value=ast.expr()) if _text(node.value) != "None":
             yield ast.Return(ast.Constant(None))
         case ast.Tuple(ctx=ast.Load()) | ast.List(ctx=ast.Load()) | ast.Set():
-            if len(node.elts) > 1 and not isinstance(parent, ast.Subscript):
+            if len(node.elts) > 1 and not _is_unpacked(parent):
                 for n in range(len(node.elts)):
                     elts = [*node.elts[:n], *node.elts[n + 1 :]]
                     yield ast.Set(elts) if isinstance(node, ast.Set) else type(node)(elts, node.ctx)
-        case ast.Assign() | ast.AnnAssign(value=ast.expr()) | ast.Expr() | ast.Raise():
-            if not isinstance(parent, ast.Module | ast.ClassDef):
-                yield ast.Pass()
+        case ast.Expr() | ast.Raise() if not isinstance(parent, ast.Module | ast.ClassDef):
+            yield ast.Pass()
         case ast.Continue() | ast.Break():
             yield ast.Pass()
         case ast.match_case() if len(parent.cases) > 1:  # type: ignore[attr-defined]
@@ -221,6 +237,12 @@ def _changes(node: ast.AST, parent: ast.AST, name: str) -> Iterator[ast.AST | No
     ):
         yield ast.Constant(True)
         yield ast.Constant(False)
+
+
+def _is_unpacked(parent: ast.AST) -> bool:
+    """Whether the parts of a tuple get names, so that none can be missing; or are types."""
+    of_names = isinstance(parent, ast.Assign) and isinstance(parent.targets[0], ast.Tuple)
+    return of_names or isinstance(parent, ast.Subscript | ast.Return)
 
 
 def _constants(node: ast.Constant, parent: ast.AST, name: str) -> Iterator[ast.AST]:
