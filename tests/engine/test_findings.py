@@ -126,6 +126,14 @@ def said(one: Finding) -> str:
         ),
         pytest.param(
             "hs-grade-1",
+            [day(1, approval=Approval("phase-2"), during=6), day(2), day(3, during=6), day(4)],
+            """
+            GG7 no: RED on 2026-03-02, 2026-03-04 (2 / 0, 1) 2026-03-02 2026-03-04
+            """,
+            id="two RED",
+        ),
+        pytest.param(
+            "hs-grade-1",
             [day(n, before=3, next_morning=1 if n < 8 else 2) for n in range(1, 12)],
             """
             GG1 yes: day 11 of 3 (11 / 3, 1)

@@ -201,6 +201,13 @@ def test_gg8_aggregates(when: str, observed: float | None) -> None:
     assert finding.passed is predicate.parse(when).holds(observed)
 
 
+def test_gg8_an_excused_date_says_nothing_of_sets() -> None:
+    days = [day(1, settle_min=7), missed(2, excused=True), missed(3, before=6), day(4, done=5)]
+    assert leaving("count(done_sets; days:4) >= 1", days).observed == 2
+    assert leaving("count(planned_sets; days:4) >= 1", days).observed == 2
+    assert leaving("max(settle_min; days:4) <= 9", days).observed == 7
+
+
 def test_what_phones_report_is_found_on_the_date_it_was_reported() -> None:
     when = "latest(pain_next; phase, age<=3d) <= 1"
     days = [day(1), *(day(n, next_morning=None) for n in range(2, 5))]

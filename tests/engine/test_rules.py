@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.engine.case import Outcome
+from protocols.engine.case import Course, Outcome
 from protocols.engine.day import Approval, Clearance, Day, Measured, Reported
 from protocols.engine.gates import GATES
 from protocols.engine.progression import RULES, Late, replay
@@ -256,6 +256,10 @@ def test_r8_r9_r10_missed_in_a_row() -> None:
     assert alerts(days) == ["patient:nudge-3", "routine:gap-7", "routine:regress-in-phase-1"]
 
 
+def test_the_first_dates_of_a_course_may_be_missed() -> None:
+    assert rules_of([missed(1), missed(2), missed(3)]) == ["R13", "R13", "R8"]
+
+
 def test_rest_and_excused_dates_neither_count_nor_break_the_row() -> None:
     days = [day(1), missed(2), missed(3, excused=True), missed(4, planned=0), missed(5), missed(6)]
     assert rules_of(days) == ["R15", "R13", "R13", "R13", "R13", "R8"]
@@ -335,6 +339,8 @@ def with_worst(number: int, value: int) -> list[Day]:
         pytest.param(3, 28, 2, False, id="down by a third"),
         pytest.param(6, 21, 2, False, id="seven days old"),
         pytest.param(6, 20, 2, True, id="eight days old"),
+        pytest.param(8, 28, 6, False, id="down by two, and no third"),
+        pytest.param(0, 28, 0, False, id="no pain from the start"),
         pytest.param(None, 28, 0, True, id="no baseline"),
     ],
 )
@@ -343,6 +349,20 @@ def test_r11_day_28(baseline: int | None, number: int, value: int, failed: bool)
     result = judged(days, baseline=baseline)
     assert ("review-4wk" in result[-1].after.reviews) is failed
     assert (result[-1].rule == "R11") is failed
+
+
+def test_r11_other_values_of_the_date_say_nothing_of_the_worst_pain() -> None:
+    days = with_worst(28, 6)
+    days[-1] = replace(days[-1], measured=(Measured("walk_pain", 0), *days[-1].measured))
+    assert rules_of(days)[-1] == "R11"
+
+
+def test_r11_nobody_asked_at_the_start() -> None:
+    usual = course()
+    bare = Course(
+        protocol=usual.protocol, numbers=usual.numbers, first=FIRST, planned=usual.planned
+    )
+    assert replay(bare, with_worst(28, 0))[-1].rule == "R11"
 
 
 def test_r11_inside_a_stop_waits_for_the_first_date_after_clearance() -> None:
@@ -386,6 +406,10 @@ def test_s_pre_no_session_is_offered_and_the_date_is_excused() -> None:
     assert result[3].after.missed == 0
 
 
+def test_s_pre_from_the_first_date_on() -> None:
+    assert alerts([missed(1, before=6), missed(2, before=6)]) == ["routine:high-pain-before"]
+
+
 # --- T8: late data ----------------------------------------------------------------------------
 
 
@@ -414,6 +438,17 @@ def test_t8_an_approved_step_is_not_undone_but_told() -> None:
     assert "late-data" in [alert.code for alert in result[-1].alerts]
     assert "late-data" in result[-1].after.reviews
     assert result[-1].phase_id == "phase-2"
+
+
+def test_t8_an_approved_discharge_is_not_undone_but_told() -> None:
+    clear = all_clear("hs-grade-1")
+    days = [day(1, approval=Approval("phase-3")), *(day(n) for n in range(2, 5)),
+            day(5, measured=clear), day(6, approval=Approval(ends=True))]  # fmt: skip
+    assert judged(days)[4].outcome is Outcome.DISCHARGE
+    result = judged([*days, missed(7)], late=late(7, day(4, during=6)))
+    assert result[4].outcome is Outcome.HOLD
+    assert "late-data" in result[-1].after.reviews
+    assert (result[-1].after.ended, result[-1].planned) == (True, 0)
 
 
 def test_t8_a_late_log_ends_the_row_of_missed_dates() -> None:
