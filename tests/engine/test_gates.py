@@ -236,6 +236,37 @@ def test_gg8_a_ratio_names_the_records_of_what_is_divided() -> None:
 
 
 @pytest.mark.parametrize(
+    ("compare", "below", "at", "above"),
+    [
+        ("<=", True, True, False), ("<", True, False, False), (">=", False, True, True),
+        (">", False, False, True), ("==", False, True, False), ("!=", True, False, True),
+    ],
+)  # fmt: skip
+def test_gg8_comparisons(compare: str, below: bool, at: bool, above: bool) -> None:
+    rule = predicate.parse(f"latest(walk_pain; phase) {compare} 2.5")
+    assert [rule.holds(value) for value in (2.4, 2.5, 2.6)] == [below, at, above]
+    assert not rule.holds(None)
+
+
+def test_gg8_what_cannot_be_worked_out_is_missing() -> None:
+    told = (Measured("walk_pain", 3), Measured("jog_slow_pain", 0))
+    of_nothing = leaving("ratio(walk_pain/jog_slow_pain; days:1) >= 0", [day(1, measured=told)])
+    assert (of_nothing.passed, of_nothing.observed) == (False, None)
+    of_unsaid = leaving("ratio(walk_pain/sit_min; days:1) >= 0", [day(1, measured=told)])
+    assert of_unsaid.observed is None
+    assert leaving("count(pain_next; last:9) >= 1", [day(1), day(2)]).observed == 2
+
+
+def test_a_predicate_is_read_in_parts() -> None:
+    assert predicate.parse("mean(pain_next; last:12, age<=14d) >= -0.5") == predicate.Predicate(
+        "mean", "pain_next", "last", 12, 14, ">=", -0.5
+    )
+    assert predicate.parse("count(done_sets/planned_sets; episode) != 3") == predicate.Predicate(
+        "count", "done_sets/planned_sets", "episode", 0, None, "!=", 3
+    )
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "latest(walk_pain; phase, age<=7d)<= 0",
