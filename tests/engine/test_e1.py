@@ -139,7 +139,7 @@ def on(number: int) -> date:
             Tally((on(1), on(2)), True, on(9)),
             id="what stood in for it has another",
         ),
-        pytest.param([hurt(5), hurt(3)], None, id="half of it has the same"),
+        pytest.param([hurt(5), Felt("bridge", 3, CEILING)], None, id="half of it has the same"),
     ],
 )
 def test_what_later_dates_inherit(felt: list[Felt | None], tally: Tally | None) -> None:

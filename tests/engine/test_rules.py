@@ -86,7 +86,7 @@ CLEARED = [
 def test_r3_a_stop_may_be_cleared_on_the_date_it_was_reported(
     after_reports: bool, rules: list[str], sets: list[int], said: dict[str, Any]
 ) -> None:
-    clearance = Clearance(after_reports=after_reports)
+    clearance = Clearance(after_reports=True) if after_reports else Clearance()
     days = [day(1), day(2, clearance=clearance, **said), day(3), day(4)]
     first = "R1" if "reported" in said else "R4"
     assert rules_of(days) == ["R15", first, *rules[1:]]
