@@ -104,7 +104,7 @@ def test_what_a_document_leaves_out_is_not_said():
 
 
 def test_nothing_may_be_written_as_nothing():
-    path = ["phases", 0, "prescriptions", 1, "dose", "rest_s"]
+    path: list[str | int] = ["phases", 0, "prescriptions", 1, "dose", "rest_s"]
     assert parse(changed(path, None)).phases[0].prescriptions[1].dose.rest_s is None
 
 

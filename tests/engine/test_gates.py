@@ -227,6 +227,7 @@ def test_gg8_windows_of_the_phase_and_of_the_episode() -> None:
     assert leaving("max(walk_pain; episode) <= 9", days).observed == 4
     assert leaving("max(walk_pain; phase) <= 9", days).observed == 2
     assert leaving("max(walk_pain; days:9) <= 9", days).observed == 2
+    assert leaving("latest(walk_pain; days:2) <= 9", [*days, day(5), day(6)]).observed is None
 
 
 def test_gg8_a_ratio_names_the_records_of_what_is_divided() -> None:

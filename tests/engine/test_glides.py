@@ -240,6 +240,17 @@ def test_what_later_dates_inherit(days: list[Any], slug: str, expected: Nerve) -
     assert nerve(*days, slug=slug) == expected
 
 
+def test_of_a_nerve_nobody_spoke_of_nothing_is_known() -> None:
+    """What was not said is never calm."""
+    assert Nerve() == Nerve(
+        settle_min=None, last_n_red=None, exam=None, at_night=None, constant=None, below_knee=None,
+        sliders=(),
+    )  # fmt: skip
+    assert NerveSigns() == NerveSigns(
+        settle_min=None, at_night=None, constant=None, below_knee_at_rest=None, last_n_red=None
+    )
+
+
 def test_as_many_slider_days_are_kept_as_are_asked_for() -> None:
     found = nerve(*(day(n, slider=True, settle_min=5) for n in range(1, 10)))
     assert [on for on, _ in found.sliders] == [FIRST + timedelta(days=n) for n in range(2, 9)]
