@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -790,6 +791,32 @@ def test_decisions_of_a_simulated_clinician_take_effect_the_next_morning() -> No
     result = replay(course(), [day(1), day(2)], decide=lambda one: PHASE_2)
     assert [one.phase_id for one in result] == ["phase-1", "phase-2"]
     assert result[1].planned == PLANNED
+
+
+def test_a_course_may_begin_with_a_stop_and_with_open_items() -> None:
+    days = [missed(1), missed(2, clearance=Clearance()), day(3)]
+    result = judged(days, stop=URGENT, reviews=frozenset({"age-review"}))
+    assert [one.rule for one in result] == ["R2", "R3", "R15"]
+    assert result[-1].after.reviews == {"age-review"}
+
+
+def test_windows_hold_nothing_of_before_somebody_joined() -> None:
+    days = [day(n) for n in range(1, 6)]
+    gg2 = [
+        [one.samples for one in judged(days, joined=joined)[-1].findings if one.gate == "GG2"]
+        for joined in (None, FIRST + timedelta(days=3))
+    ]
+    assert gg2 == [[3], [2]]
+
+
+def test_a_verdict_is_its_own_date_without_the_chain_behind_it() -> None:
+    """To be compared, and to be printed."""
+    first, last = judged([day(1), day(2)])
+    assert not re.search(r"\b(course|past|inherited)=", repr(last.case))
+    other = replace(
+        last.case, course=course("pht"), past=None, inherited=replace(first.before, missed=5)
+    )
+    assert other == last.case
 
 
 def test_what_the_day_says_of_a_decision_stands_before_the_simulated_one() -> None:
