@@ -24,8 +24,10 @@ import sys
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 
@@ -126,6 +128,9 @@ class Watch:
         self.quick = quick
         self.failed = ""
 
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.addinivalue_line("markers", "campaign: not here")
+
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         if self.quick:
             items[:] = [item for item in items if not _draws(item)]
@@ -147,7 +152,8 @@ def _draws(item: pytest.Item) -> bool:
 
 def run_tests(asked: Asked, first: Sequence[str] = ()) -> tuple[int, str]:
     watch = Watch(first, quick=asked.quick)
-    code = pytest.main([*PYTEST, *asked.tests], plugins=[watch])
+    with redirect_stdout(StringIO()):
+        code = pytest.main([*PYTEST, *asked.tests], plugins=[watch])
     return int(code), watch.failed
 
 

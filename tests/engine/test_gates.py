@@ -12,7 +12,7 @@ from protocols.engine import predicate
 from protocols.engine.case import Finding, Judged
 from protocols.engine.day import Approval, Day, Measured
 from protocols.engine.definition import Criterion
-from protocols.engine.gates import ASKED, GATES
+from protocols.engine.gates import ASKED, GATES, sample_of
 from protocols.engine.progression import replay
 from tests.builders import ALL_CLEAR, FIRST, course, day, judged, missed
 
@@ -206,6 +206,20 @@ def test_gg8_an_excused_date_says_nothing_of_sets() -> None:
     assert leaving("count(done_sets; days:4) >= 1", days).observed == 2
     assert leaving("count(planned_sets; days:4) >= 1", days).observed == 2
     assert leaving("max(settle_min; days:4) <= 9", days).observed == 7
+
+
+@pytest.mark.parametrize(
+    ("slug", "last", "pain"),
+    [
+        pytest.param("pht", day(2, before=3, next_morning=1), 1, id="the later of two"),
+        pytest.param("pht", day(2, before=3, next_morning=None), 3, id="the only one"),
+        pytest.param("pht", missed(2, before=3, next_morning=1), None, id="without a session"),
+        pytest.param("hs-grade-1", day(2, before=3), None, id="no load test"),
+    ],
+)
+def test_gg8_the_load_test_is_a_rating(slug: str, last: Day, pain: float | None) -> None:
+    sample = sample_of(judged([day(1), last], slug)[-1].case, "load_test_pain")
+    assert (sample and sample[1]) == pain
 
 
 def test_what_phones_report_is_found_on_the_date_it_was_reported() -> None:
