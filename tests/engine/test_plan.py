@@ -429,6 +429,13 @@ def test_e1_the_easier_variant_stands_in(easier: Easier, dose: Dose) -> None:
     )
 
 
+def test_a_prescription_without_a_gate_has_none() -> None:
+    [one] = prescribe(
+        protocol_with(row("plain")), assignment_id=ASSIGNMENT, side="left", catalogue=CATALOGUE
+    )
+    assert one.gate == ""
+
+
 def test_e1_without_a_share_the_dose_stays() -> None:
     assert due(prescribed(), eased=frozenset({"sg-bridge"})) == [("sg-bridge", 3)]
 
