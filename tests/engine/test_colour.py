@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from protocols.engine.day import Colour, Day, Reported, colour_of
+from protocols.engine.day import Colour, Day, Reported, colour_of, is_advised_rest
 from tests.builders import FIRST, day, missed, numbers, protocol
 
 STRAIN, PHT, NERVE, REPAIR = "hs-grade-1", "pht", "neural-thigh", "post-repair"
@@ -101,3 +101,10 @@ def test_of_a_quiet_date_nothing_is_known() -> None:
     )  # fmt: skip
     assert (quiet.rise, quiet.is_session) == (None, False)
     assert (quiet.stop_signs, quiet.review_signs) == ((), ())
+
+
+def test_s_pre_is_pain_before_from_red_on_and_below_severe() -> None:
+    limits = protocol().limits
+    found = [is_advised_rest(missed(1, before=pain), limits) for pain in (None, 5, 6, 7, 8)]
+    assert found == [False, False, True, True, False]
+    assert is_advised_rest(day(1, before=6), limits) is False
