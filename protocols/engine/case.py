@@ -191,8 +191,8 @@ class Case:
         return self.back_to(max(first, self.state.window_from))
 
     def sessions(self, count: int) -> list[Case]:
-        """The last session days of the phase's window, this date included, oldest first."""
-        found = [self] if self.day.is_session else []
+        """The last session days of the phase's window, oldest first; this date is one of them."""
+        found = [self]
         for one in self.back_to(self.state.window_from):
             if len(found) == count:
                 break
@@ -257,8 +257,7 @@ class Judged:
 
     @property
     def credit(self) -> int:
-        if self.stopped or self.case.excused:
-            return 0
+        """Nothing is planned on a stopped or excused date, so nothing is credited."""
         return min(self.case.day.done, self.case.planned)
 
     @property

@@ -24,8 +24,8 @@ class Easing:
     """What the next occurrence is in place of the exercise. The phase stays."""
 
     to: Literal["easier", "half"]
-    until: date | None = None  # the last date; None: the next occurrence alone
-    row: tuple[date, ...] = ()  # when it hurt too much, without a good time between
+    until: date | None  # the last date; None: the next occurrence alone
+    row: tuple[date, ...]  # when it hurt too much, without a good time between
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,9 @@ def tallied(tallies: Mapping[str, Tally], day: Day, numbers: Numbers) -> Mapping
     found = dict(tallies)
     for one in day.felt:
         tally = found.pop(one.prescription, Tally())
-        stood_in = one.easier_ceiling is not None and tally.eases(day.on)
-        ceiling = one.easier_ceiling if stood_in and one.easier_ceiling is not None else one.ceiling
+        ceiling = one.ceiling
+        if one.easier_ceiling is not None and tally.eases(day.on):
+            ceiling = one.easier_ceiling
         tally = tally.after(Occurrence(day.on, one.pain, ceiling), numbers)
         if tally.row or tally.eases(day.on):
             found[one.prescription] = tally

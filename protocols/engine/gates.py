@@ -1,4 +1,7 @@
-"""The gates for progress, GG0 to GG10: all must pass (protocols.md section 6, in its order)."""
+"""The gates for progress, GG0 to GG10: all must pass (protocols.md section 6, in its order).
+
+They are asked of dates that R13 left: session days on which something was planned.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def gg2(case: Case) -> Iterator[Finding]:
     last, needed = _last_sessions(case)
     known = [one.day.during for one in last if one.day.during is not None]
     worst, limit = max(known, default=None), case.limits.progress
-    passed = len(known) == needed and worst is not None and worst <= limit
+    passed = len(known) == needed and max(known) <= limit
     text = f"max {worst}" if len(last) == needed else f"only {len(last)} sessions"
     yield Finding("GG2", passed, text, worst, limit, len(known), _dates(last))
 
@@ -37,29 +40,26 @@ def gg3(case: Case) -> Iterator[Finding]:
     last, needed = _last_sessions(case)
     known = [rise for one in last if (rise := one.day.rise) is not None]
     worst, limit = max(known, default=None), case.numbers["gate_rise_max"]
-    passed = len(known) == needed and worst is not None and worst <= limit
+    passed = len(known) == needed and max(known) <= limit
     yield Finding("GG3", passed, f"worst rise {worst}", worst, limit, len(known), _dates(last))
 
 
 def gg4(case: Case) -> Iterator[Finding]:
     """Credited over planned sets of the last 7 dates, excused and stopped ones left out."""
-    credit = planned = samples = 0
-    if not case.excused:
-        credit, planned, samples = min(case.day.done, case.planned), case.planned, 1
+    credit, planned, samples = min(case.day.done, case.planned), case.planned, 1
     for one in case.in_window(int(case.numbers["gate_adherence_days"])):
-        if not one.stopped and not one.excused:
+        if not one.excused:  # of stops nothing is in the window: a clearance begins it anew
             sets = one.case.planned
             credit, planned, samples = credit + min(one.day.done, sets), planned + sets, samples + 1
-    share, limit = credit / planned if planned else None, case.numbers["gate_adherence"]
-    passed = share is not None and share >= limit
-    yield Finding("GG4", passed, f"{credit}/{planned}", share, limit, samples)
+    share, limit = credit / planned, case.numbers["gate_adherence"]
+    yield Finding("GG4", share >= limit, f"{credit}/{planned}", share, limit, samples)
 
 
 def gg5(case: Case) -> Iterator[Finding]:
     """Completed session days within 7 dates."""
     numbers = case.numbers
     found = sum(
-        one.counts and _completed(numbers, one.case.day, one.planned)
+        _completed(numbers, one.case.day, one.planned)
         for one in case.in_window(int(numbers["gate_completed_within_days"]))
     )
     count = found + _completed(numbers, case.day, case.planned)
@@ -111,7 +111,7 @@ def gg10(case: Case) -> Iterator[Finding]:
     last, needed = _last_sessions(case)
     known = [one.day.settle_min for one in last if one.day.settle_min is not None]
     worst, limit = max(known, default=None), case.numbers["gate_settle_max_min"]
-    passed = len(known) == needed and worst is not None and worst <= limit
+    passed = len(known) == needed and max(known) <= limit
     yield Finding("GG10", passed, f"settle {worst}", worst, limit, len(known), _dates(last))
 
 
@@ -178,9 +178,9 @@ def _window(case: Case, rule: predicate.Predicate) -> list[Case]:
     """The dates a predicate looks at, oldest first."""
     match rule.window:
         case "last":
-            return case.sessions(rule.size or 0)
+            return case.sessions(rule.size)
         case "days":
-            earlier = case.in_window(rule.size or 1)
+            earlier = case.in_window(rule.size)
         case "episode":
             earlier = case.back_to(case.course.first)
         case _:

@@ -58,7 +58,7 @@ def looks_back_to(course: Course, state: State, on: date, sessions: Sequence[dat
     exits = [predicate.parse(one.when) for one in course.protocol.phase(state.phase_id).exit]
     last = [
         int(numbers["gate_sessions"]),
-        *(one.size or 0 for one in exits if one.window == "last"),
+        *(one.size for one in exits if one.window == "last"),
     ]
     counted = [one for one in sessions if since <= one < on]
     first = min(first, since if len(counted) < max(last) else counted[max(last) - 1])
@@ -74,7 +74,7 @@ def _window_from(rule: Predicate, since: date, on: date, value_days: float) -> d
         days_old = rule.most_days_old or int(value_days)
         return on - days_old * A_DAY if rule.metric in REPORTED else on
     if rule.window == "days":
-        return on - ((rule.size or 1) - 1) * A_DAY
+        return on - (rule.size - 1) * A_DAY
     return since if rule.window == "phase" else on
 
 

@@ -305,7 +305,7 @@ def falls_on(
             return since % (schedule.every_n_days or 1) == 0
         case "weekly":
             times = schedule.per_week or WEEK
-            if training_days and times <= len(training_days):
+            if times <= len(training_days):
                 chosen = sorted(training_days)
                 return on.weekday() in {chosen[n] for n in spread(times, len(chosen))}
             return since % WEEK in {n * WEEK // times for n in range(times)}
@@ -320,7 +320,7 @@ def parts_for(count: int, wanted: Sequence[str]) -> tuple[str, ...]:
     """Parts of day of a date's slots, in order. The patient's own choice wins where it suffices."""
     if len(wanted) >= count:
         return tuple(wanted[:count])
-    usual = {1: ("any",), 2: ("morning", "evening"), 3: ("morning", "midday", "evening")}
+    usual = {2: ("morning", "evening"), 3: ("morning", "midday", "evening")}
     return usual.get(count, ("any",) * count)
 
 
@@ -346,7 +346,7 @@ def halved(slots: Sequence[Slot], ratio: float) -> tuple[Slot, ...]:
     kept = {place: floor(count * ratio) for place, count in sets.items()}
     rounded = [place for place, count in sets.items() if kept[place] < count * ratio]
     missing = ceil(sum(sets.values()) * ratio) - sum(kept.values())
-    for place in sorted(rounded, key=lambda place: (kept[place] > 0, place))[:missing]:
+    for place in sorted(rounded, key=lambda place: kept[place] > 0)[:missing]:
         kept[place] += 1
     lighter = []
     for n, slot in enumerate(slots):
@@ -361,8 +361,6 @@ def halved(slots: Sequence[Slot], ratio: float) -> tuple[Slot, ...]:
 
 def with_sets(dose: Dose, sets: int) -> Dose:
     """The first sets of a dose."""
-    if sets == dose.sets:
-        return dose
     return replace(dose, sets=sets, reps_by_set=dose.reps_by_set[:sets])
 
 

@@ -41,7 +41,7 @@ class Predicate:
     aggregate: str
     metric: str
     window: str  # last, days, phase, episode
-    size: int | None
+    size: int  # of last and days; else 0
     most_days_old: int | None
     compare: str
     limit: float
@@ -75,7 +75,7 @@ def parse(text: str) -> Predicate:
         aggregate=found["agg"],
         metric=found["metric"],
         window=found["window"].partition(":")[0],
-        size=int(size) if size else None,
+        size=int(size or 0),
         most_days_old=int(found["age"]) if found["age"] else None,
         compare=found["cmp"],
         limit=float(found["value"]),

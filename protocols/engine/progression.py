@@ -128,7 +128,7 @@ def r12(case: Case) -> Ruling | None:
 
 def r13(case: Case) -> Ruling | None:
     """A rest day, an excused date or a missed date."""
-    if case.day.is_session and case.planned > 0 and not case.day.excused:
+    if case.day.is_session and case.planned > 0:  # nothing is planned on an excused date
         return None
     return Ruling(Outcome.HOLD, case.state)
 
@@ -227,7 +227,7 @@ def _reviews_due(course: Course, state: State, on: date) -> tuple[str, ...]:
     episode_day = (on - course.first).days + 1
     due = state.reviews_due
     for code, number in REVIEWS:
-        if episode_day == course.numbers[number] and code not in due:
+        if episode_day == course.numbers[number]:
             due = (*due, code)
     return due
 
@@ -412,9 +412,9 @@ def _take_late(
     A plan that was carried out is not rewritten, and what a person approved is not undone: what
     makes treatment lighter takes effect now, and a proposal that no longer holds raises an alert.
     """
-    first = (day.on - past[0].on).days if past else 0
-    if not 0 <= first < len(past):
+    if not past or not past[0].on <= day.on <= past[-1].on:
         raise ValueError(f"{day.on} was not judged yet, so nothing about it can be late")
+    first = (day.on - past[0].on).days
     alerts: list[Alert] = []
     changed: list[Judged] = []
     carried, half_left = past[first].before, past[first].before.half_left

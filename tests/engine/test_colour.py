@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from protocols.engine.day import Colour, Reported, colour_of
-from tests.builders import day, missed, numbers, protocol
+from protocols.engine.day import Colour, Day, Reported, colour_of, is_advised_rest
+from tests.builders import FIRST, day, missed, numbers, protocol
 
 STRAIN, PHT, NERVE, REPAIR = "hs-grade-1", "pht", "neural-thigh", "post-repair"
 
@@ -23,6 +24,13 @@ STRAIN, PHT, NERVE, REPAIR = "hs-grade-1", "pht", "neural-thigh", "post-repair"
         pytest.param(STRAIN, {"during": 7}, Colour.RED, id="one below severe"),
         pytest.param(STRAIN, {"during": 8}, Colour.SEVERE, id="severe during"),
         pytest.param(STRAIN, {"before": 8, "next_morning": 8}, Colour.SEVERE, id="severe before"),
+        pytest.param(STRAIN, {"before": 8}, Colour.SEVERE, id="severe before alone"),
+        pytest.param(
+            STRAIN,
+            {"before": None, "during": None, "next_morning": None},
+            Colour.AMBER,
+            id="nothing said",
+        ),
         pytest.param(STRAIN, {"next_morning": 8}, Colour.SEVERE, id="severe next morning"),
         pytest.param(STRAIN, {"pop_felt": True}, Colour.SEVERE, id="a pop"),
         pytest.param(STRAIN, {"next_morning": None}, Colour.AMBER, id="no morning rating"),
@@ -60,3 +68,43 @@ def test_no_set_no_colour() -> None:
 def test_a_flag_without_a_session_is_a_stop_all_the_same() -> None:
     reported = (Reported("ces_bladder", "emergency"),)
     assert colour_of(missed(1, reported=reported), protocol().limits, numbers()) is Colour.STOP
+
+
+def test_what_was_not_said_is_below_every_limit() -> None:
+    strict = replace(protocol(NERVE).limits, progress=0, red=1)
+    low = numbers() | {"settle_red_over_min": 0, "settle_amber_from_min": 1}
+    assert colour_of(day(1, during=None, before=None), strict, low) is Colour.GREEN
+
+
+@pytest.mark.parametrize("name", ["before", "during", "next_morning", "pain_otherwise"])
+def test_severe_pain_without_a_session(name: str) -> None:
+    limits = protocol().limits
+    assert not missed(1, **{name: 7}).is_severe_otherwise(limits)
+    assert missed(1, **{name: 8}).is_severe_otherwise(limits)
+
+
+def test_severe_pain_beside_a_session_is_what_was_told_without_it() -> None:
+    limits = protocol().limits
+    assert not day(1, during=9, pop_felt=True).is_severe_otherwise(limits)  # the colour says so
+    assert not day(1, pain_otherwise=7).is_severe_otherwise(limits)
+    assert day(1, pain_otherwise=8).is_severe_otherwise(limits)
+
+
+def test_of_a_quiet_date_nothing_is_known() -> None:
+    """Missing is None, never zero."""
+    quiet = Day(on=FIRST)
+    assert quiet == Day(
+        on=FIRST, planned=None, done=0, before=None, during=None, next_morning=None,
+        settle_min=None, spread=False, pop_felt=False, reported=(), pain_otherwise=None,
+        measured=(), excused=False, clearance=None, approval=None, opened=(), closed=(), felt=(),
+        slider=False,
+    )  # fmt: skip
+    assert (quiet.rise, quiet.is_session) == (None, False)
+    assert (quiet.stop_signs, quiet.review_signs) == ((), ())
+
+
+def test_s_pre_is_pain_before_from_red_on_and_below_severe() -> None:
+    limits = protocol().limits
+    found = [is_advised_rest(missed(1, before=pain), limits) for pain in (None, 5, 6, 7, 8)]
+    assert found == [False, False, True, True, False]
+    assert is_advised_rest(day(1, before=6), limits) is False

@@ -10,7 +10,18 @@ import pytest
 
 from protocols import shape
 from protocols.engine import definition
-from protocols.engine.definition import Dose, Limits, Reps, Schedule, Stage, parse
+from protocols.engine.definition import (
+    Dose,
+    Limits,
+    Prescription,
+    Reps,
+    Schedule,
+    Source,
+    Stage,
+    in_full,
+    parse,
+    read,
+)
 
 DOCUMENT: dict[str, Any] = {
     "slug": "calf",
@@ -75,6 +86,47 @@ def test_reads_a_document():
     assert (phase.exit, protocol.requires) == ((), ())
 
 
+def test_what_a_document_leaves_out_is_not_said():
+    [phase] = parse(DOCUMENT).phases
+    [first, second] = phase.prescriptions
+    assert first.schedule == Schedule(
+        "weekly", per_week=3, every_n_days=None, sessions_per_day=1, from_day=1, to_day=None,
+        not_on_days_of=None,
+    )  # fmt: skip
+    assert second.dose == Dose(
+        sets=1, reps=None, reps_by_set=(), hold_s=None, duration_s=60, distance_m=None,
+        load_kg=10, load_text=None, effort=None, tempo=None, rest_s=None,
+    )  # fmt: skip
+    assert parse(DOCUMENT).limits.amber_next is None
+    assert read(Source, {"id": "A", "text": "…", "where": "…", "read": "…"}).tag is None
+    alone = read(Prescription, DOCUMENT["phases"][0]["prescriptions"][0])
+    assert (alone.key, alone.order) == ("", 0)
+
+
+def test_nothing_may_be_written_as_nothing():
+    path: list[str | int] = ["phases", 0, "prescriptions", 1, "dose", "rest_s"]
+    assert parse(changed(path, None)).phases[0].prescriptions[1].dose.rest_s is None
+
+
+def test_reads_only_what_a_document_can_hold():
+    with pytest.raises(TypeError, match="no document holds"):
+        read(dict[str, int], {})
+
+
+@pytest.mark.parametrize(
+    ("short", "full"),
+    [
+        ({"reps": 8}, {"reps": {"min": 8, "max": 8}}),
+        ({"reps": {"min": 6, "max": 8}}, {"reps": {"min": 6, "max": 8}}),
+        ({"sets": 3, "rest_s": None}, {"sets": 3}),
+        ({"rows": [{"reps": 8, "hold_s": None}, "text", 1]},
+         {"rows": [{"reps": {"min": 8, "max": 8}}, "text", 1]}),
+    ],
+)  # fmt: skip
+def test_a_document_in_full(short, full):
+    assert in_full(short) == full
+
+
 def test_keys_are_stable_and_unique():
     [phase] = parse(DOCUMENT).phases
     assert [(row.key, row.order) for row in phase.prescriptions] == [
@@ -103,6 +155,20 @@ def test_finds_its_phases():
         ),
         pytest.param(
             ["limits", "nerve"], 0, "/limits/nerve: expected bool", id="a number for a truth"
+        ),
+        pytest.param(["phases"], 7, "/phases: expected a list", id="a number for a list"),
+        pytest.param(["phases"], {}, "/phases: expected a list", id="a mapping for a list"),
+        pytest.param(
+            ["phases", 0, "prescriptions", 1, "dose", "load_kg"],
+            True,
+            "/phases/0/prescriptions/1/dose/load_kg: expected float",
+            id="a truth for a fraction",
+        ),
+        pytest.param(
+            ["phases", 0, "prescriptions", 1, "dose", "effort"],
+            7,
+            "/phases/0/prescriptions/1/dose/effort: expected a mapping",
+            id="a number for a mapping",
         ),
         pytest.param(["phases"], "none", "/phases: expected a list", id="a text for a list"),
         pytest.param(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 
-from protocols.engine.easing import Easing, Occurrence, e1
-from tests.builders import FIRST, numbers
+from protocols.engine.day import Felt
+from protocols.engine.easing import Easing, Occurrence, Tally, e1
+from protocols.engine.progression import Late
+from tests.builders import FIRST, day, judged, numbers
 
 CEILING = 4
 
@@ -96,3 +98,61 @@ def test_each_time_is_held_against_the_ceiling_of_what_was_done() -> None:
     easing = e1(lived, FIRST + timedelta(days=2), has_easier=True, numbers=numbers())
     assert easing is not None
     assert easing.until == until(9)
+
+
+# --- As a course goes on ----------------------------------------------------------------------
+
+
+def eases(*felt: Felt | None) -> dict[str, Tally]:
+    """What is known after dates on which this was felt; None: the exercise was not done."""
+    days = [day(n, felt=(one,) if one else ()) for n, one in enumerate(felt, start=1)]
+    return dict(judged(days)[-1].after.eases)
+
+
+def hurt(pain: int | None, *, easier_ceiling: int | None = None) -> Felt:
+    return Felt("bridge", pain, CEILING, easier_ceiling)
+
+
+def on(number: int) -> date:
+    return FIRST + timedelta(days=number - 1)
+
+
+@pytest.mark.parametrize(
+    ("felt", "tally"),
+    [
+        pytest.param([hurt(4)], None, id="at the ceiling"),
+        pytest.param([hurt(5)], Tally((on(1),), True), id="above it"),
+        pytest.param([hurt(5), None], Tally((on(1),), True), id="and then not done"),
+        pytest.param([hurt(5), hurt(None)], Tally((on(1),), False), id="and then not rated"),
+        pytest.param([hurt(5), hurt(4)], None, id="and then well"),
+        pytest.param([hurt(5), hurt(5)], Tally((on(1), on(2)), True, on(9)), id="twice in a row"),
+        pytest.param(
+            [hurt(5), hurt(5), hurt(1)], Tally((), False, on(9)), id="well within the seven days"
+        ),
+        pytest.param(
+            [hurt(5), hurt(5), *[None] * 6, hurt(1)], Tally((), False, on(9)), id="on their last"
+        ),
+        pytest.param([hurt(5), hurt(5), *[None] * 7, hurt(1)], None, id="after them"),
+        pytest.param([hurt(3, easier_ceiling=2)], None, id="itself has its own ceiling"),
+        pytest.param(
+            [hurt(5), hurt(3, easier_ceiling=2)],
+            Tally((on(1), on(2)), True, on(9)),
+            id="what stood in for it has another",
+        ),
+        pytest.param([hurt(5), Felt("bridge", 3, CEILING)], None, id="half of it has the same"),
+    ],
+)
+def test_what_later_dates_inherit(felt: list[Felt | None], tally: Tally | None) -> None:
+    assert eases(*felt) == ({} if tally is None else {"bridge": tally})
+
+
+def test_each_exercise_has_a_tally_of_its_own() -> None:
+    both = day(1, felt=(Felt("bridge", 5, CEILING), Felt("curl", 1, CEILING)))
+    other = day(2, felt=(Felt("curl", 5, CEILING),))
+    found = judged([both, other])[-1].after.eases
+    assert found == {"bridge": Tally((on(1),), True), "curl": Tally((on(2),), True)}
+
+
+def test_t8_what_is_told_late_of_an_exercise_counts() -> None:
+    late = Late(on(3), day(1, felt=(Felt("bridge", 5, CEILING),)))
+    assert judged([day(1), day(2), day(3)], late=(late,))[-1].after.eases.keys() == {"bridge"}

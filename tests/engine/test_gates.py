@@ -12,7 +12,7 @@ from protocols.engine import predicate
 from protocols.engine.case import Finding, Judged
 from protocols.engine.day import Approval, Day, Measured
 from protocols.engine.definition import Criterion
-from protocols.engine.gates import ASKED, GATES
+from protocols.engine.gates import ASKED, GATES, sample_of
 from protocols.engine.progression import replay
 from tests.builders import ALL_CLEAR, FIRST, course, day, judged, missed
 
@@ -37,10 +37,16 @@ def test_gg0_half_of_the_planned_sets_complete_a_session_day(done: int, complete
     assert passes("GG0", [day(1, done=done)]) is completed
 
 
+def test_gg0_one_planned_set_is_completed_by_one() -> None:
+    assert passes("GG0", [day(1, done=1)], planned=1)
+
+
 def test_gg1_days_without_stopped_and_excused_dates() -> None:
     assert found("GG1", [day(1), missed(2), day(3)]).observed == 3
     assert found("GG1", [day(1), missed(2, excused=True), day(3)]).observed == 2
     assert found("GG1", [day(1), missed(2, before=6), day(3)]).observed == 2
+    begun = missed(2, excused=True, approval=Approval("phase-2"))
+    assert found("GG1", [day(1), begun, day(3)]).observed == 1
 
 
 def test_gg2_looks_at_the_last_three_session_days() -> None:
@@ -96,6 +102,28 @@ def test_gg9_rising_mornings_also_across_phases() -> None:
     assert passes("GG9", [day(n, next_morning=1 if n < 8 else 4, before=4) for n in range(1, 10)])
 
 
+@pytest.mark.parametrize(
+    ("early", "late", "pain", "told"),
+    [
+        pytest.param(3, 3, 1, "mean +0.00", id="three of each"),
+        pytest.param(2, 3, 7, "too few ratings to compare", id="two of the week before"),
+        pytest.param(3, 2, 7, "too few ratings to compare", id="two of this week"),
+    ],
+)
+def test_gg9_compares_three_ratings_of_each_week(
+    early: int, late: int, pain: int, told: str
+) -> None:
+    of_early = [day(n, next_morning=1 if n <= early else None) for n in range(1, 8)]
+    of_late = [day(n, before=7, next_morning=pain if n > 14 - late else None) for n in range(8, 15)]
+    finding = found("GG9", [*of_early, *of_late])
+    assert (finding.passed, finding.text) == (True, told)
+
+
+def test_gg9_a_rise_of_one_point_is_too_much() -> None:
+    days = [day(n, before=4, next_morning=1 if n < 8 else 2) for n in range(1, 15)]
+    assert (found("GG9", days).observed, passes("GG9", days)) == (1, False)
+
+
 @pytest.mark.parametrize(("settle", "settled"), [(10, True), (11, False), (None, False)])
 def test_gg10_settled_within_ten_minutes(settle: int | None, settled: bool) -> None:
     days = [day(1, settle_min=5), day(2, settle_min=settle), day(3, settle_min=5)]
@@ -124,6 +152,7 @@ def test_gg8_a_value_counts_for_seven_days() -> None:
     when = "latest(walk_pain; phase, age<=7d) <= 0"
     days = [walked(1, 0), *(day(n) for n in range(2, 9))]
     assert leaving(when, days).passed
+    assert leaving(when, days).text == "walk_pain 0"
     stale = leaving(when, [*days, day(9)])
     assert (stale.passed, stale.text) == (False, "walk_pain 0 8 days old")
 
@@ -172,11 +201,84 @@ def test_gg8_aggregates(when: str, observed: float | None) -> None:
     assert finding.passed is predicate.parse(when).holds(observed)
 
 
+def test_gg8_an_excused_date_says_nothing_of_sets() -> None:
+    days = [day(1, settle_min=7), missed(2, excused=True), missed(3, before=6), day(4, done=5)]
+    assert leaving("count(done_sets; days:4) >= 1", days).observed == 2
+    assert leaving("count(planned_sets; days:4) >= 1", days).observed == 2
+    assert leaving("max(settle_min; days:4) <= 9", days).observed == 7
+
+
+@pytest.mark.parametrize(
+    ("slug", "last", "pain"),
+    [
+        pytest.param("pht", day(2, before=3, next_morning=1), 1, id="the later of two"),
+        pytest.param("pht", day(2, before=3, next_morning=None), 3, id="the only one"),
+        pytest.param("pht", missed(2, before=3, next_morning=1), None, id="without a session"),
+        pytest.param("hs-grade-1", day(2, before=3), None, id="no load test"),
+    ],
+)
+def test_gg8_the_load_test_is_a_rating(slug: str, last: Day, pain: float | None) -> None:
+    sample = sample_of(judged([day(1), last], slug)[-1].case, "load_test_pain")
+    assert (sample and sample[1]) == pain
+
+
 def test_what_phones_report_is_found_on_the_date_it_was_reported() -> None:
     when = "latest(pain_next; phase, age<=3d) <= 1"
     days = [day(1), *(day(n, next_morning=None) for n in range(2, 5))]
     assert leaving(when, days).passed
-    assert not leaving(when, [*days, day(5, next_morning=None)]).passed
+    assert leaving(when, [*days, day(5, next_morning=None)]).text == "pain_next missing"
+    assert leaving(when, [*days, day(5, next_morning=2)]).observed == 2
+
+
+def test_gg8_the_newest_value_of_a_window_says_how_old_it_is() -> None:
+    days = [walked(1, 2), *(day(n) for n in range(2, 9)), walked(9, 0)]
+    assert leaving("mean(walk_pain; phase, age<=7d) <= 1", days).passed
+    assert leaving("latest(walk_pain; days:9, age<=7d) <= 0", days).passed
+
+
+def test_gg8_windows_of_the_phase_and_of_the_episode() -> None:
+    days = [walked(1, 4), walked(2, 3), walked(3, 2, approval=Approval("phase-1")), walked(4, 1)]
+    assert leaving("max(walk_pain; episode) <= 9", days).observed == 4
+    assert leaving("max(walk_pain; phase) <= 9", days).observed == 2
+    assert leaving("max(walk_pain; days:9) <= 9", days).observed == 2
+    assert leaving("latest(walk_pain; days:2) <= 9", [*days, day(5), day(6)]).observed is None
+
+
+def test_gg8_a_ratio_names_the_records_of_what_is_divided() -> None:
+    told = (Measured("walk_pain", 3, "walk"), Measured("jog_slow_pain", 2, "jog"))
+    finding = leaving("ratio(walk_pain/jog_slow_pain; days:1) <= 2", [day(1, measured=told)])
+    assert (finding.observed, finding.records) == (1.5, ("walk",))
+
+
+@pytest.mark.parametrize(
+    ("compare", "below", "at", "above"),
+    [
+        ("<=", True, True, False), ("<", True, False, False), (">=", False, True, True),
+        (">", False, False, True), ("==", False, True, False), ("!=", True, False, True),
+    ],
+)  # fmt: skip
+def test_gg8_comparisons(compare: str, below: bool, at: bool, above: bool) -> None:
+    rule = predicate.parse(f"latest(walk_pain; phase) {compare} 2.5")
+    assert [rule.holds(value) for value in (2.4, 2.5, 2.6)] == [below, at, above]
+    assert not rule.holds(None)
+
+
+def test_gg8_what_cannot_be_worked_out_is_missing() -> None:
+    told = (Measured("walk_pain", 3), Measured("jog_slow_pain", 0))
+    of_nothing = leaving("ratio(walk_pain/jog_slow_pain; days:1) >= 0", [day(1, measured=told)])
+    assert (of_nothing.passed, of_nothing.observed) == (False, None)
+    of_unsaid = leaving("ratio(walk_pain/sit_min; days:1) >= 0", [day(1, measured=told)])
+    assert of_unsaid.observed is None
+    assert leaving("count(pain_next; last:9) >= 1", [day(1), day(2)]).observed == 2
+
+
+def test_a_predicate_is_read_in_parts() -> None:
+    assert predicate.parse("mean(pain_next; last:12, age<=14d) >= -0.5") == predicate.Predicate(
+        "mean", "pain_next", "last", 12, 14, ">=", -0.5
+    )
+    assert predicate.parse("count(done_sets/planned_sets; episode) != 3") == predicate.Predicate(
+        "count", "done_sets/planned_sets", "episode", 0, None, "!=", 3
+    )
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ def kept(lighter: tuple[Slot, ...]) -> list[dict[str, int]]:
         pytest.param((4,), [{"sg-1": 2}], id="even"),
         pytest.param((3,), [{"sg-1": 2}], id="odd, rounded up"),
         pytest.param((3, 3), [{"sg-1": 2, "sg-2": 1}], id="rounded up once, not twice"),
+        pytest.param((4, 3), [{"sg-1": 2, "sg-2": 2}], id="where there was half a set"),
         pytest.param((3, 1), [{"sg-1": 1, "sg-2": 1}], id="nobody is left without a set"),
         pytest.param((1, 1, 1), [{"sg-1": 1, "sg-2": 1}], id="unless there are too many"),
     ],

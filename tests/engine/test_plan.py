@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import pytest
 
@@ -24,6 +24,8 @@ from protocols.engine.plan import (
     Easier,
     PhaseSpan,
     Prescribed,
+    Terms,
+    days_from,
     falls_on,
     parts_for,
     performed_amount,
@@ -80,6 +82,8 @@ def days_due(schedule: Schedule, weeks: int = 2, **options: frozenset[int]) -> l
         pytest.param(Schedule("every_n_days", every_n_days=2), [1, 3, 5, 7, 9, 11, 13], id="q2d"),
         pytest.param(Schedule("every_n_days", every_n_days=3), [1, 4, 7, 10, 13], id="q3d"),
         pytest.param(Schedule("once"), [1], id="once"),
+        pytest.param(Schedule("every_n_days"), list(range(1, 15)), id="every day, unsaid"),
+        pytest.param(Schedule("weekly"), list(range(1, 15)), id="every day of the week, unsaid"),
         pytest.param(Schedule("daily", from_day=8), list(range(8, 15)), id="from day 8"),
         pytest.param(Schedule("daily", to_day=2), [1, 2], id="the first two days"),
         pytest.param(Schedule("weekly", per_week=2, from_day=3), [3, 6, 10, 13], id="from day 3"),
@@ -100,8 +104,17 @@ def test_preferred_weekdays_move_what_is_done_n_times_a_week() -> None:
         13,
     ]
     assert days_due(Schedule("weekly", per_week=1), training_days=tue_thu_sat) == [4, 11]
+    more = days_due(Schedule("weekly", per_week=4), training_days=tue_thu_sat)
+    assert more == days_due(Schedule("weekly", per_week=4)), "more often than they are chosen"
     daily = days_due(Schedule("daily"), training_days=tue_thu_sat)
     assert daily == list(range(1, 15)), "what is done daily stays daily"
+
+
+def test_it_is_due_or_it_is_not() -> None:
+    only = Schedule("daily", from_day=2, to_day=2)
+    assert [falls_on(only, MONDAY + timedelta(days=n), SPAN) for n in range(3)] == [
+        False, True, False,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("times", range(1, 8))
@@ -137,6 +150,20 @@ def test_the_most_frequent_exercise_makes_the_slots_of_a_date() -> None:
     ]
 
 
+def test_a_date_has_at_most_six_slots() -> None:
+    often = prescribed(schedule=Schedule("daily", sessions_per_day=8))
+    assert [slot.key for slot in slots(often)] == ["1", "2", "3", "4", "5", "6"]
+    assert due(often) == [("sg-bridge", 3)] * 6
+
+
+def test_the_sets_of_a_date_are_those_of_its_slots() -> None:
+    """Counted for themselves they have to agree: `due` says so."""
+    breaks = prescribed("ed-breaks", counts=False, schedule=Schedule("daily", sessions_per_day=8))
+    assert due(prescribed(), prescribed("mo-arom", schedule=TWICE_A_DAY), breaks) == [
+        ("ed-breaks", 3), ("mo-arom", 3), ("mo-arom", 3), ("sg-bridge", 3),
+    ]  # fmt: skip
+
+
 def test_self_care_is_shown_once_and_makes_no_slots_of_its_own() -> None:
     breaks = prescribed("ed-breaks", counts=False, schedule=Schedule("daily", sessions_per_day=8))
     [slot] = slots(prescribed(), breaks)
@@ -144,6 +171,7 @@ def test_self_care_is_shown_once_and_makes_no_slots_of_its_own() -> None:
         ("ed-breaks", 8),
         ("sg-bridge", 1),
     ]
+    assert slot.counts
     [alone] = slots(breaks)
     assert not alone.counts
 
@@ -157,6 +185,7 @@ def test_left_comes_before_right_whatever_the_ids() -> None:
 
 def test_slot_ids_depend_on_assignment_date_and_key_alone() -> None:
     before = [slot.id for slot in slots(prescribed())]
+    assert before == [uuid5(ASSIGNMENT, "2026-03-02/1")]
     tailored = prescribed("sg-other", dose=Dose(sets=1, reps=Reps(1, 1)), pain_ceiling=4)
     assert [slot.id for slot in slots(tailored)] == before
     assert [slot.id for slot in slots(prescribed(), on=MONDAY + timedelta(days=1))] != before
@@ -195,6 +224,7 @@ def test_a_stage_takes_over_from_its_day() -> None:
         (3, (), ("morning", "midday", "evening")),
         (4, (), ("any",) * 4),
         (1, ("evening", "morning"), ("evening",)),
+        (2, ("midday", "evening"), ("midday", "evening")),
         (3, ("evening",), ("morning", "midday", "evening")),
     ],
 )
@@ -208,6 +238,8 @@ def test_parts_of_day(count: int, wanted: tuple[str, ...], parts: tuple[str, ...
         ("affected", "left", ["left"]),
         ("affected", "both", ["left", "right"]),
         ("affected", "none", ["none"]),
+        ("affected", "", ["none"]),
+        ("unaffected", "none", ["none"]),
         ("unaffected", "left", ["right"]),
         ("unaffected", "right", ["left"]),
         ("unaffected", "both", []),
@@ -266,6 +298,30 @@ def test_sides(catalogue: str, affected: str, resolved: list[str]) -> None:
 def test_dose_ratio(unit: str, dose: Dose, done: list[DoneSet], ratio: float) -> None:
     performed = performed_amount(done, dose, unit)
     assert ratio_of(performed, prescribed_amount(dose, unit)) == pytest.approx(ratio)
+
+
+@pytest.mark.parametrize("unit", ["hold_s", "duration_s", "distance_m"])
+def test_a_dose_that_does_not_say_how_long_or_far_asks_for_nothing(unit: str) -> None:
+    assert prescribed_amount(Dose(2, Reps(5, 5)), unit) == 0
+
+
+@pytest.mark.parametrize("unit", ["reps", "hold_s", "duration_s", "distance_m"])
+def test_a_set_of_which_nothing_was_said_adds_nothing(unit: str) -> None:
+    dose = Dose(2, Reps(5, 5), hold_s=10)
+    assert performed_amount([DoneSet()], dose, unit) == 0
+    assert performed_amount([DoneSet(reps=5)], replace(dose, hold_s=None), "hold_s") == 0
+    assert performed_amount([DoneSet(reps=0, hold_s=10)], dose, "hold_s") == 0
+
+
+@pytest.mark.parametrize(
+    ("performed", "prescribed", "ratio"), [(0, 0, 1), (0, 1, 0), (1, 1, 1), (1, 4, 0.25), (5, 4, 1)]
+)
+def test_ratio_of(performed: float, prescribed: float, ratio: float) -> None:
+    assert ratio_of(performed, prescribed) == ratio
+
+
+def test_days_from() -> None:
+    assert days_from(MONDAY, 3) == tuple(date(2026, 3, n) for n in (2, 3, 4))
 
 
 def protocol_with(*rows: Prescription) -> Protocol:
@@ -353,6 +409,60 @@ def test_e1_what_hurt_too_much_is_eased(
     eased = frozenset({"sg-bridge"})
     assert due(prescribed(**hurt), eased=eased, eased_ratio=0.5) == expected
     assert due(prescribed("other"), eased=eased, eased_ratio=0.5) == [("other", 3)]
+
+
+@pytest.mark.parametrize(
+    ("easier", "dose"),
+    [
+        pytest.param(VARIANT, Dose(sets=3, reps=Reps(8, 12)), id="the dose stays"),
+        pytest.param(HELD, HELD.dose, id="counted in another unit"),
+    ],
+)
+def test_e1_the_easier_variant_stands_in(easier: Easier, dose: Dose) -> None:
+    """Under the same id; what was noted was about the exercise itself."""
+    usual = prescribed(easier=easier, note="slowly")
+    [slot] = slots(usual, eased=frozenset({usual.id}))
+    [item] = slot.items
+    assert item.dose == dose
+    assert item.prescribed == replace(
+        usual, exercise=easier.exercise, unit=easier.unit, pain_ceiling=3, note=""
+    )
+
+
+def test_a_prescription_without_a_gate_has_none() -> None:
+    [one] = prescribe(
+        protocol_with(row("plain")), assignment_id=ASSIGNMENT, side="left", catalogue=CATALOGUE
+    )
+    assert one.gate == ""
+
+
+def test_e1_without_a_share_the_dose_stays() -> None:
+    assert due(prescribed(), eased=frozenset({"sg-bridge"})) == [("sg-bridge", 3)]
+
+
+def test_a_prescription_is_as_the_protocol_has_it() -> None:
+    stages = (Stage(8, Dose(2), DAILY),)
+    written = row("plain", stages=stages, note="slowly", gate="N-TENS", order=4, counts=False)
+    key = written.key
+    [given] = prescribe(
+        protocol_with(written),
+        assignment_id=ASSIGNMENT,
+        side="left",
+        catalogue={"plain": ("affected", "hold_s")},
+        switched_on=frozenset({key}),
+    )
+    assert given == Prescribed(
+        id=str(uuid5(ASSIGNMENT, f"{key}/left")), version=1, phase_id="phase-1", key=key,
+        exercise="plain", order=4, side="left", unit="hold_s", dose=Dose(1), schedule=DAILY,
+        stages=stages, pain_ceiling=2, counts=False, note="slowly", gate="N-TENS",
+    )  # fmt: skip
+
+
+def test_nothing_is_decided_of_a_date_unless_it_is_said() -> None:
+    assert Terms(span=SPAN) == Terms(
+        span=SPAN, half=False, stopped=False, rested=False, ended=False,
+        eased=frozenset(), open_gates=frozenset(),
+    )  # fmt: skip
 
 
 def test_one_prescription_a_side_where_both_are_affected() -> None:

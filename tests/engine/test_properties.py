@@ -544,7 +544,7 @@ def test_histories_hold_something_of_everything() -> None:
     """Properties of courses in which nothing happens would say nothing."""
     seen: set[object] = set()
 
-    @at_size(300, 1, told=histories(late=True))
+    @at_size(600, 1, told=histories(late=True))
     def holds(told: History) -> None:
         seen.add(told.course.protocol.slug)
         for one in told.judged():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -11,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.engine.case import Outcome
+from protocols.engine.case import Course, Outcome
 from protocols.engine.day import Approval, Clearance, Day, Measured, Reported
 from protocols.engine.gates import GATES
 from protocols.engine.progression import RULES, Late, replay
 from tests.builders import ALL_CLEAR, FIRST, PLANNED, course, day, judged, missed, rules_of
+from tests.engine.histories import all_clear
 
 URGENT = (Reported("calf_swelling_dvt_suspected", "urgent"),)
 EMERGENCY = (Reported("ces_bladder", "emergency"),)
@@ -49,6 +51,12 @@ def test_r2_sets_during_a_stop_are_kept_and_not_counted() -> None:
     assert [a.code for a in result[1].alerts] == ["session-during-stop"]
 
 
+def test_r2_stopped_dates_use_up_no_half_dose_and_no_day_of_the_phase() -> None:
+    result = judged([day(1, during=6), missed(2, reported=URGENT), day(3), missed(4)])
+    assert [one.after.half_left for one in result] == [1, 1, 1, 1]
+    assert [one.after.days_left_out for one in result] == [0, 0, 1, 2]
+
+
 def test_r2_sets_during_a_stop_are_looked_at_before_anything_gets_harder() -> None:
     result = judged([day(1, reported=URGENT), day(2), missed(3, clearance=Clearance()), day(4)])
     assert result[-1].after.reviews == {"session-during-stop"}
@@ -59,6 +67,46 @@ def test_r3_the_date_of_the_clearance_still_counts_as_stopped() -> None:
     result = judged([day(1, reported=URGENT), day(2, clearance=Clearance()), day(3)])
     assert (result[1].rule, result[1].credit, result[1].counts) == ("R3", 0, False)
     assert [a.code for a in result[1].alerts] == ["session-during-stop"]
+
+
+def test_r3_a_clearance_without_a_stop_changes_nothing() -> None:
+    days = [day(1), day(2, clearance=Clearance("phase-2")), day(3)]
+    assert judged(days)[-1].after == judged([day(1), day(2), day(3)])[-1].after
+    assert rules_of(days) == ["R15", "R15", "R15"]
+
+
+# A clearance that was given after all reports of its date: (given after them, rules, planned).
+CLEARED = [
+    pytest.param(False, ["R1", "R2", "R2"], [10, 0, 0], id="before the report"),
+    pytest.param(True, ["R1", "R15", "R15"], [10, 5, 5], id="after the report"),
+]
+
+
+@pytest.mark.parametrize(("after_reports", "rules", "sets"), CLEARED)
+@pytest.mark.parametrize("said", [{"reported": URGENT}, {"done": 0, "pain_otherwise": 8}])
+def test_r3_a_stop_may_be_cleared_on_the_date_it_was_reported(
+    after_reports: bool, rules: list[str], sets: list[int], said: dict[str, Any]
+) -> None:
+    clearance = Clearance(after_reports=True) if after_reports else Clearance()
+    days = [day(1), day(2, clearance=clearance, **said), day(3), day(4)]
+    first = "R1" if "reported" in said else "R4"
+    assert rules_of(days) == ["R15", first, *rules[1:]]
+    assert planned(days)[1:] == sets
+    assert (judged(days)[1].after.stop == ()) is after_reports
+    if after_reports:
+        assert judged(days)[1].after.started_on == FIRST + timedelta(days=2)
+
+
+def test_r1_a_flag_during_a_stop_may_be_cleared_on_its_date_too() -> None:
+    days = [
+        day(1, reported=URGENT),
+        day(2, reported=EMERGENCY, clearance=Clearance("phase-2", after_reports=True)),
+        day(3),
+    ]
+    result = judged(days)
+    assert (result[1].rule, result[1].stopped, result[1].credit) == ("R1", True, 0)
+    assert [a.code for a in result[1].alerts] == ["ces_bladder", "session-during-stop"]
+    assert (result[2].phase_id, result[2].planned) == ("phase-2", 5)
 
 
 def test_a_routine_flag_goes_on_and_is_looked_at() -> None:
@@ -73,10 +121,11 @@ def test_r1_a_new_flag_during_a_stop_raises_its_own_alert() -> None:
     days = [day(1, reported=URGENT), missed(2, reported=EMERGENCY), missed(3)]
     assert rules_of(days) == ["R1", "R1", "R2"]
     assert alerts(days) == ["urgent:calf_swelling_dvt_suspected", "emergency:ces_bladder"]
-    assert {one.code for one in judged(days)[-1].after.stop} == {
-        "calf_swelling_dvt_suspected",
-        "ces_bladder",
-    }
+    assert judged(days)[-1].after.stop == URGENT + EMERGENCY
+
+
+def test_r1_a_flag_that_is_reported_again_stands_once() -> None:
+    assert judged([day(1, reported=URGENT), missed(2, reported=URGENT)])[-1].after.stop == URGENT
 
 
 def test_r3_clearance_resumes_on_the_next_date_at_half_dose_with_a_new_clock() -> None:
@@ -101,6 +150,7 @@ def test_r4_severe_stops(said: dict[str, int]) -> None:
     days = [day(1, **said), missed(2)]
     assert rules_of(days) == ["R4", "R2"]
     assert alerts(days) == ["urgent:severe"]
+    assert judged(days)[-1].after.stop == (Reported("severe", "urgent"),)
 
 
 def test_r4_a_check_in_without_a_session_counts() -> None:
@@ -164,11 +214,29 @@ def test_r5_counts_only_reds_after_the_last_step_back() -> None:
     assert rules_of(days) == ["R6", "R5", "R6", "R15"]
 
 
-def test_r7_a_red_soon_after_a_step_back_is_told() -> None:
-    days = [day(1, approval=PHASE_2, during=6), day(2, during=6), *(day(n) for n in range(3, 9)),
-            day(9, during=6)]  # fmt: skip
-    assert "routine:red-after-regress" in alerts(days)
-    assert "red-after-regress" in judged(days)[-1].after.reviews
+def test_r5_two_more_reds_after_a_step_back_step_back_again() -> None:
+    days = [day(1, approval=Approval("phase-3")), *(day(n, during=6) for n in range(2, 6)), day(6)]
+    assert rules_of(days) == ["R15", "R6", "R5", "R6", "R5", "R15"]
+    assert phases(days)[-1] == "phase-1"
+    told = [[a.code for a in one.alerts] for one in judged(days)]
+    assert told == [[], [], [], ["red-after-regress"], ["red-after-regress"], []]  # R7
+
+
+def test_r5_the_lower_phase_begins_at_full_dose_whatever_half_doses_were_left() -> None:
+    days = [
+        day(1, approval=PHASE_2, during=6), day(2, reported=URGENT),
+        missed(3, clearance=Clearance()), day(4, during=6), day(5),
+    ]  # fmt: skip
+    assert rules_of(days) == ["R6", "R1", "R3", "R5", "R15"]
+    assert planned(days) == [10, 5, 0, 5, 10]
+
+
+@pytest.mark.parametrize(("number", "soon"), [(9, True), (10, False)])
+def test_r7_a_red_within_seven_dates_of_a_step_back_is_told(number: int, soon: bool) -> None:
+    days = [day(1, approval=PHASE_2, during=6), day(2, during=6),
+            *(day(n) for n in range(3, number)), day(number, during=6)]  # fmt: skip
+    assert ("routine:red-after-regress" in alerts(days)) is soon
+    assert ("red-after-regress" in judged(days)[-1].after.reviews) is soon
 
 
 # --- R8 to R10: missed dates ------------------------------------------------------------------
@@ -187,6 +255,10 @@ def test_r8_r9_r10_missed_in_a_row() -> None:
         14: "R10",
     }
     assert alerts(days) == ["patient:nudge-3", "routine:gap-7", "routine:regress-in-phase-1"]
+
+
+def test_the_first_dates_of_a_course_may_be_missed() -> None:
+    assert rules_of([missed(1), missed(2), missed(3)]) == ["R13", "R13", "R8"]
 
 
 def test_rest_and_excused_dates_neither_count_nor_break_the_row() -> None:
@@ -212,10 +284,37 @@ def test_r10_steps_back_once_and_the_return_is_still_at_half_dose() -> None:
     assert result[-1].after.started_on == FIRST + timedelta(days=21)
 
 
+def test_r9_a_set_logged_during_a_stop_is_no_return() -> None:
+    days = [*gap(8), missed(10, reported=URGENT), day(11), missed(12, clearance=Clearance()),
+            missed(13, planned=0), day(14), day(15), day(16)]  # fmt: skip
+    result = judged(days)
+    assert result[-1].after.started_on == FIRST + timedelta(days=13)
+    assert [one.planned for one in result[-3:]] == [5, 5, 10]
+
+
+def test_r9_a_return_that_stops_is_a_return_all_the_same() -> None:
+    """The row of missed dates begins anew, and the clock where the clearance sets it."""
+    stopped = [*gap(8), day(10, reported=URGENT), missed(11, clearance=Clearance())]
+    assert rules_of([*stopped, *(missed(n) for n in range(12, 15))])[-3:] == ["R13", "R13", "R8"]
+    later = judged([*stopped, missed(12, planned=0), day(13)])[-1]
+    assert later.after.started_on == FIRST + timedelta(days=11)
+
+
 def test_a_stop_does_not_break_the_row_of_missed_dates() -> None:
     days = [day(1), missed(2), missed(3, reported=URGENT), missed(4, clearance=Clearance()),
             missed(5), missed(6)]  # fmt: skip
     assert rules_of(days) == ["R15", "R13", "R1", "R3", "R13", "R8"]
+
+
+def test_r13_nothing_is_planned_on_an_excused_date() -> None:
+    [one] = judged([day(1, excused=True)])
+    assert (one.rule, one.case.planned, one.planned, one.credit) == ("R13", 0, 0, 0)
+
+
+def test_r13_one_planned_set_is_a_plan() -> None:
+    assert rules_of([day(1, done=1), missed(2), missed(3), missed(4)], planned=1) == [
+        "R15", "R13", "R13", "R8",
+    ]  # fmt: skip
 
 
 def test_r13_sets_logged_on_a_rest_day_are_no_step_towards_anything() -> None:
@@ -241,6 +340,8 @@ def with_worst(number: int, value: int) -> list[Day]:
         pytest.param(3, 28, 2, False, id="down by a third"),
         pytest.param(6, 21, 2, False, id="seven days old"),
         pytest.param(6, 20, 2, True, id="eight days old"),
+        pytest.param(8, 28, 6, False, id="down by two, and no third"),
+        pytest.param(0, 28, 0, False, id="no pain from the start"),
         pytest.param(None, 28, 0, True, id="no baseline"),
     ],
 )
@@ -249,6 +350,20 @@ def test_r11_day_28(baseline: int | None, number: int, value: int, failed: bool)
     result = judged(days, baseline=baseline)
     assert ("review-4wk" in result[-1].after.reviews) is failed
     assert (result[-1].rule == "R11") is failed
+
+
+def test_r11_other_values_of_the_date_say_nothing_of_the_worst_pain() -> None:
+    days = with_worst(28, 6)
+    days[-1] = replace(days[-1], measured=(Measured("walk_pain", 0), *days[-1].measured))
+    assert rules_of(days)[-1] == "R11"
+
+
+def test_r11_nobody_asked_at_the_start() -> None:
+    usual = course()
+    bare = Course(
+        protocol=usual.protocol, numbers=usual.numbers, first=FIRST, planned=usual.planned
+    )
+    assert replay(bare, with_worst(28, 0))[-1].rule == "R11"
 
 
 def test_r11_inside_a_stop_waits_for_the_first_date_after_clearance() -> None:
@@ -266,6 +381,16 @@ def test_r11_on_the_date_a_stop_begins_waits_too(said: dict[str, Any]) -> None:
     assert rules_of([*days, day(30)])[-1] == "R11"
 
 
+def test_r11_r12_both_inside_one_stop_wait_together() -> None:
+    days = [*(day(n) for n in range(1, 28)), *(missed(n) for n in range(28, 43))]
+    days[26] = day(27, reported=URGENT)
+    result = judged([*days, missed(43, clearance=Clearance()), day(44), day(45)])
+    assert result[-2].rule == "R11"
+    assert result[-2].after.reviews == {"review-4wk", "review-6wk"}
+    assert [a.code for a in result[-2].alerts] == ["review-4wk", "review-6wk"]
+    assert result[-1].alerts == ()
+
+
 def test_r12_day_42() -> None:
     days = with_worst(28, 2) + [day(n) for n in range(29, 43)]
     assert rules_of(days)[-1] == "R12"
@@ -280,6 +405,10 @@ def test_s_pre_no_session_is_offered_and_the_date_is_excused() -> None:
     assert [(one.rule, one.planned, one.excused) for one in result[1:3]] == [("R13", 0, True)] * 2
     assert alerts(days) == ["routine:high-pain-before"]
     assert result[3].after.missed == 0
+
+
+def test_s_pre_from_the_first_date_on() -> None:
+    assert alerts([missed(1, before=6), missed(2, before=6)]) == ["routine:high-pain-before"]
 
 
 # --- T8: late data ----------------------------------------------------------------------------
@@ -308,7 +437,19 @@ def test_t8_an_approved_step_is_not_undone_but_told() -> None:
     result = judged(days, late=late(6, day(2, during=5)))
     assert result[2].outcome is Outcome.HOLD
     assert "late-data" in [alert.code for alert in result[-1].alerts]
+    assert "late-data" in result[-1].after.reviews
     assert result[-1].phase_id == "phase-2"
+
+
+def test_t8_an_approved_discharge_is_not_undone_but_told() -> None:
+    clear = all_clear("hs-grade-1")
+    days = [day(1, approval=Approval("phase-3")), *(day(n) for n in range(2, 5)),
+            day(5, measured=clear), day(6, approval=Approval(ends=True))]  # fmt: skip
+    assert judged(days)[4].outcome is Outcome.DISCHARGE
+    result = judged([*days, missed(7)], late=late(7, day(4, during=6)))
+    assert result[4].outcome is Outcome.HOLD
+    assert "late-data" in result[-1].after.reviews
+    assert (result[-1].after.ended, result[-1].planned) == (True, 0)
 
 
 def test_t8_a_late_log_ends_the_row_of_missed_dates() -> None:
@@ -329,6 +470,7 @@ def test_t8_a_late_log_may_be_the_return_after_a_gap() -> None:
     result = judged(days, late=late(11, day(10)))
     assert [one.planned for one in result[-3:]] == [5, 5, 10]
     assert result[-1].after.started_on == FIRST + timedelta(days=9)
+    assert result[-1].after.window_from == FIRST + timedelta(days=9)
 
 
 def test_t8_a_late_log_uses_up_its_half_dose() -> None:
@@ -340,10 +482,7 @@ def test_t8_a_late_log_uses_up_its_half_dose() -> None:
 def test_t8_a_second_flag_about_a_flagged_date_joins_the_stop() -> None:
     days = [day(1, reported=URGENT), missed(2), missed(3)]
     result = judged(days, late=late(3, day(1, reported=URGENT + EMERGENCY)))
-    assert {one.code for one in result[-1].after.stop} == {
-        "calf_swelling_dvt_suspected",
-        "ces_bladder",
-    }
+    assert result[-1].after.stop == URGENT + EMERGENCY
     assert [alert.level for alert in result[-1].alerts] == ["emergency"]
 
 
@@ -379,7 +518,168 @@ def test_t8_a_half_dose_told_late_outlives_other_late_data() -> None:
     assert planned(lived, late=red + late(4, day(1, next_morning=0))) == [10, 10, 10, 0, 0, 5, 10]
 
 
+def test_t8_a_late_date_that_was_not_excused_after_all_counts_as_missed_and_in_the_clock() -> None:
+    days = [day(1), missed(2, excused=True), missed(3), missed(4)]
+    assert rules_of(days)[-1] == "R13"
+    result = judged(days, late=late(4, missed(2)))
+    assert [one.rule for one in result] == ["R15", "R13", "R13", "R8"]
+    assert (result[1].planned, result[-1].case.day_in_phase) == (10, 4)
+
+
+def test_t8_what_was_told_on_time_is_not_told_again_with_another_verdict() -> None:
+    night = (Reported("night_pain", "routine"),)
+    days = [day(1), missed(2, reported=night), day(3), day(4)]
+    result = judged(days, late=late(4, day(2, during=6, reported=night)))
+    assert [one.rule for one in result] == ["R15", "R6", "R15", "R15"]
+    assert [len(one.alerts) for one in result] == [0, 1, 0, 0]
+
+
+def test_t8_a_proposal_that_still_holds_is_no_matter() -> None:
+    days = [day(1), day(2), day(3, measured=ALL_CLEAR), day(4, approval=PHASE_2), day(5)]
+    for told in (day(2, done=9), day(3, measured=ALL_CLEAR, done=9)):
+        result = judged(days, late=late(5, told))
+        assert result[2].outcome is Outcome.ADVANCE
+        assert alerts(days, late=late(5, told)) == []
+
+
+def test_t8_a_proposal_nobody_approved_is_withdrawn_without_a_word() -> None:
+    """An approval of before is not one of this proposal."""
+    days = [day(1, approval=Approval("phase-1")), day(2), day(3, measured=ALL_CLEAR), day(4)]
+    result = judged(days, late=late(4, day(2, during=5)))
+    assert result[2].outcome is Outcome.HOLD
+    assert result[-1].alerts == ()
+
+
+def test_t8_a_corrected_assessment_counts() -> None:
+    days = [day(1), day(2, measured=(Measured("walk_pain", 0),)), day(3)]
+    result = judged(days, late=late(3, day(2, measured=(Measured("walk_pain", 2),))))
+    assert result[-1].after.latest["walk_pain"][1] == 2
+
+
+def test_t8_a_step_back_stays_when_its_reason_goes() -> None:
+    """And its clock: only a person takes treatment up again."""
+    days = [day(1, approval=PHASE_2, during=6), day(2, during=6), day(3), day(4)]
+    result = judged(days, late=late(4, day(2)))
+    assert [one.rule for one in result] == ["R6", "R15", "R15", "R15"]
+    assert result[-1].phase_id == "phase-1"
+    assert result[-1].after.started_on == FIRST + timedelta(days=2)
+
+
+def test_t8_a_late_step_back_does_not_move_the_clock_of_what_was_lived() -> None:
+    """Nor does it undo a proposal that was due by that clock: day 29 of at least 28."""
+    clear = all_clear("pht")
+    days = [
+        day(1, approval=PHASE_2, during=6),
+        missed(2),
+        *(day(n, measured=clear if n in (25, 28) else ()) for n in range(3, 30)),
+        day(30, approval=Approval("phase-3")),
+        day(31),
+    ]
+    result = judged(days, "pht", late=late(31, day(2, during=6)))
+    assert (result[1].rule, result[28].outcome) == ("R5", Outcome.ADVANCE)
+    assert "late-data" not in result[-1].after.reviews
+    assert result[-1].phase_id == "phase-1"
+
+
+def test_t8_a_late_step_back_leaves_the_half_doses_that_were_left() -> None:
+    """Of what was carried out meanwhile nothing is known to be too much, so the lighter holds."""
+    days = [
+        day(1, approval=PHASE_2, during=6), day(2, reported=URGENT),
+        missed(3, clearance=Clearance()), missed(4), missed(5), day(6), day(7),
+    ]  # fmt: skip
+    result = judged(days, late=late(6, day(4, during=6)))
+    assert (result[3].rule, result[5].phase_id) == ("R5", "phase-1")
+    assert [one.planned for one in result] == [10, 5, 0, 5, 5, 5, 10]
+
+
+# What a late verdict takes off the plan, from the date on which it is known.
+
+
+def test_t8_a_late_second_red_steps_back_today() -> None:
+    days = [day(1, approval=PHASE_2, during=6), missed(2), day(3), day(4), day(5), day(6)]
+    result = judged(days, late=late(5, day(2, during=6)))
+    assert [one.phase_id for one in result] == ["phase-2"] * 4 + ["phase-1"] * 2
+    assert [one.planned for one in result] == [10, 5, 5, 10, 10, 10]
+    assert result[-1].after.started_on == FIRST + timedelta(days=4)
+    assert result[-1].after.last_step_back == FIRST + timedelta(days=3)
+
+
+def test_t8_a_red_today_comes_after_the_late_step_back() -> None:
+    days = [day(1, approval=PHASE_2, during=6), missed(2), missed(3), day(4, during=6)]
+    result = judged(days, late=late(4, day(2, during=6)))
+    assert (result[-1].rule, result[-1].phase_id) == ("R6", "phase-1")
+    assert [alert.code for alert in result[-1].alerts] == ["red-after-regress"]
+
+
+def test_t8_a_late_second_red_in_phase_1_restarts_it_today_at_half_dose() -> None:
+    days = [day(1, during=6), missed(2), day(3), day(4), day(5), day(6), day(7)]
+    result = judged(days, late=late(5, day(2, during=6)))
+    assert [one.planned for one in result] == [10, 5, 5, 10, 5, 5, 10]
+    assert result[-1].after.started_on == FIRST + timedelta(days=4)
+    assert [alert.code for alert in result[4].alerts] == ["regress-in-phase-1"]
+    assert "regress-in-phase-1" in result[-1].after.reviews
+
+
+def test_t8_a_late_step_back_lifts_nobody_up_again() -> None:
+    """The clinician has put the patient lower still, meanwhile."""
+    days = [day(1, approval=Approval("phase-3"), during=6), missed(2), day(3),
+            day(4, approval=Approval("phase-1")), day(5)]  # fmt: skip
+    result = judged(days, late=late(5, day(2, during=6)))
+    assert (result[1].rule, result[1].after.phase_id) == ("R5", "phase-2")
+    assert result[-1].phase_id == "phase-1"
+    assert result[-1].after.started_on == FIRST + timedelta(days=3)
+
+
+def test_t8_a_log_that_was_none_makes_the_row_of_missed_dates_longer() -> None:
+    """R10 in phase 1, found out after the return: the next two session days are at half dose."""
+    days = [day(1), *(missed(n) for n in range(2, 8)), day(8), *(missed(n) for n in range(9, 16)),
+            *(day(n) for n in range(16, 20))]  # fmt: skip
+    result = judged(days, late=late(17, missed(8)))
+    assert result[14].rule == "R10"
+    assert [one.planned for one in result[15:]] == [5, 5, 5, 10]
+
+
+def test_t8_a_late_log_leaves_no_more_half_doses_than_a_punctual_one() -> None:
+    days = [day(1, reported=URGENT), missed(2, clearance=Clearance()), missed(3), day(4), missed(5),
+            day(6)]  # fmt: skip
+    result = judged(days, late=late(6, day(3)))
+    assert [one.planned for one in result] == [10, 0, 5, 5, 5, 10]
+
+
+def test_t8_a_late_set_during_a_stop_that_is_over_does_not_stop_again() -> None:
+    days = [day(1, reported=URGENT), missed(2), missed(3, clearance=Clearance()), day(4), day(5)]
+    result = judged(days, late=late(5, day(2)))
+    assert [one.rule for one in result] == ["R1", "R2", "R3", "R15", "R15"]
+    assert [alert.code for alert in result[-1].alerts] == ["session-during-stop"]
+    assert result[-1].after.reviews == {"session-during-stop"}
+
+
+def test_t8_high_pain_before_that_is_told_late_counts_in_the_row() -> None:
+    days = [day(1), missed(2), missed(3), missed(4, before=6)]
+    assert judged(days)[-1].alerts == ()
+    result = judged(days, late=late(4, missed(3, before=7)))
+    assert [alert.code for alert in result[-1].alerts] == ["high-pain-before"]
+
+
+def test_t8_a_late_return_leaves_only_what_was_measured_since() -> None:
+    days = [day(1, measured=(Measured("walk_pain", 0),)), *gap(8)[1:], missed(10), day(11)]
+    result = judged(days, late=late(11, day(10, measured=(Measured("jog_slow_pain", 0),))))
+    assert result[-1].after.latest.keys() == {"jog_slow_pain"}
+
+
+def test_t8_what_arrives_together_is_taken_in_the_order_it_was_lived() -> None:
+    days = [day(1), missed(2), missed(3), missed(4)]
+    urgent, emergency = missed(2, reported=URGENT), missed(3, reported=EMERGENCY)
+    there = judged(days, late=late(4, urgent) + late(4, emergency))
+    back = judged(days, late=late(4, emergency) + late(4, urgent))
+    assert there == back
+    assert [alert.level for alert in back[-1].alerts] == ["urgent", "emergency"]
+
+
 def test_t8_only_a_judged_date_can_be_late() -> None:
+    for number in (0, 2, 3):
+        with pytest.raises(ValueError, match="not judged yet"):
+            judged([day(1), day(2)], late=late(2, day(number)))
     with pytest.raises(ValueError, match="not judged yet"):
         judged([day(1)], late=late(1, day(1)))
 
@@ -517,3 +817,35 @@ def test_lighter_always_holds() -> None:
     days = [day(1, approval=PHASE_2), day(2, reported=URGENT)]
     lighter = Approval("phase-1", since=FIRST + timedelta(days=40))
     assert judged([*days, day(3, approval=lighter)])[-1].phase_id == "phase-1"
+
+
+def test_a_course_may_begin_with_a_stop_and_with_open_items() -> None:
+    days = [missed(1), missed(2, clearance=Clearance()), day(3)]
+    result = judged(days, stop=URGENT, reviews=frozenset({"age-review"}))
+    assert [one.rule for one in result] == ["R2", "R3", "R15"]
+    assert result[-1].after.reviews == {"age-review"}
+
+
+def test_windows_hold_nothing_of_before_somebody_joined() -> None:
+    days = [day(n) for n in range(1, 6)]
+    gg2 = [
+        [one.samples for one in judged(days, joined=joined)[-1].findings if one.gate == "GG2"]
+        for joined in (None, FIRST + timedelta(days=3))
+    ]
+    assert gg2 == [[3], [2]]
+
+
+def test_a_verdict_is_its_own_date_without_the_chain_behind_it() -> None:
+    """To be compared, and to be printed."""
+    first, last = judged([day(1), day(2)])
+    assert not re.search(r"\b(course|past|inherited)=", repr(last.case))
+    other = replace(
+        last.case, course=course("pht"), past=None, inherited=replace(first.before, missed=5)
+    )
+    assert other == last.case
+
+
+def test_what_the_day_says_of_a_decision_stands_before_the_simulated_one() -> None:
+    days = [day(1), day(2, approval=Approval("phase-3"))]
+    result = replay(course(), days, decide=lambda one: PHASE_2)
+    assert [one.phase_id for one in result] == ["phase-1", "phase-3"]

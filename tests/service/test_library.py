@@ -30,7 +30,6 @@ from tests.service.dossier import (
     CONTENT,
     EXERCISES,
     METRICS,
-    PROTOCOLS,
     PUBLISHED,
     RED_FLAGS,
 )
@@ -108,32 +107,6 @@ def test_every_exercise_of_the_dossier_is_there(catalogue):
         kind: count for kind, (count, _) in EXERCISES.items()
     }
     assert len(catalogue.entries) == 131
-
-
-@pytest.mark.parametrize("slug", PROTOCOLS)
-def test_every_row_of_a_protocol_is_there(documents, slug):
-    # one row of the dossier names two exercises of which a clinician chooses one
-    alternatives = {("neural-thigh", 2, "ng-peroneal-slider")}
-    found = [
-        (
-            phase["min_days"],
-            [
-                row["exercise"]
-                for row in phase["prescriptions"]
-                if (slug, phase["number"], row["exercise"]) not in alternatives
-            ],
-            [criterion["id"] for criterion in phase["exit"]],
-        )
-        for phase in documents[slug]["phases"]
-    ]
-    assert found == [(days, rows.split(), out.split()) for days, rows, out in PROTOCOLS[slug]]
-
-
-def test_there_are_ten_protocols(documents):
-    assert sorted(documents) == sorted(PROTOCOLS)
-    rows = sum(len(phase["prescriptions"]) for d in documents.values() for phase in d["phases"])
-    criteria = sum(len(phase["exit"]) for d in documents.values() for phase in d["phases"])
-    assert (len(documents), rows, criteria) == (10, 242 + 1, 142)
 
 
 def test_published_files_never_change(documents):
