@@ -147,7 +147,8 @@ def _whole(course: Course, facts: Facts, now: datetime) -> Verdicts:
     """From the first date on, with what was late where it came (T8)."""
     first, last = course.assignment.start_date, _last_date(course, facts.zones, now)
     reviews, stop = standing_before(facts, first)
-    engine = engine_course(course, reviews=reviews, stop=stop, baseline=baseline_of(facts, first))
+    baseline = baseline_of(facts, first)
+    engine = engine_course(course, facts.zones, reviews=reviews, stop=stop, baseline=baseline)
     days, late = days_of(facts, first, last, now) if first <= last else ([], [])
     judged = replay(engine, days, late)
     count = sum(facts.zones.closing(one.on) <= now for one in judged)
@@ -170,6 +171,7 @@ def _onward(
         return None
     engine = engine_course(
         course,
+        zones,
         reviews=frozenset(carried["reviews"]),
         stop=tuple(Reported(*one) for one in carried["stop"]),
         baseline=carried["baseline"],

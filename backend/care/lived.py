@@ -14,7 +14,14 @@ from typing import Any, Literal, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from backend.care.models import Assessment, CheckIn, Event, Revision, Session
+from backend.care.models import (
+    Assessment,
+    AssignmentVersion,
+    CheckIn,
+    Event,
+    Revision,
+    Session,
+)
 from backend.care.selectors import Course, closes_at
 from backend.clinics.models import Patient
 from protocols.engine import dates
@@ -129,6 +136,7 @@ class Zones:
 
 def engine_course(
     course: Course,
+    zones: Zones,
     *,
     reviews: frozenset[str],
     stop: tuple[Reported, ...],
@@ -138,15 +146,18 @@ def engine_course(
     assignment, known = course.assignment, numbers()
 
     def planned(state: State, on: date) -> int:
-        row = course.version_on(on)
-        return sets_on(
-            on,
-            span=PhaseSpan(state.phase_id, state.started_on),
-            prescriptions=course.prescriptions(row, state.phase_id),
-            training_days=frozenset(row.training_days),
-            eased=frozenset(id for id, tally in state.eases.items() if tally.eases(on)),
-            eased_ratio=known["half_dose_ratio"],
-            open_gates=course.open_gates(state, on),
+        """The least of what was asked for: part of a date may be done when its plan changes."""
+        return min(
+            sets_on(
+                on,
+                span=PhaseSpan(state.phase_id, state.started_on),
+                prescriptions=course.prescriptions(row, state.phase_id),
+                training_days=frozenset(row.training_days),
+                eased=frozenset(id for id, tally in state.eases.items() if tally.eases(on)),
+                eased_ratio=known["half_dose_ratio"],
+                open_gates=course.open_gates(state, on),
+            )
+            for row in _in_force_during(on, course, zones)
         )
 
     return EngineCourse(
@@ -160,6 +171,20 @@ def engine_course(
         reviews=reviews,
         stop=stop,
     )
+
+
+def _in_force_during(on: date, course: Course, zones: Zones) -> Iterator[AssignmentVersion]:
+    """The version of a date, and what held before it where that was made on the date itself."""
+    newest = course.version_on(on)
+    yield newest
+    for version in course.versions:
+        if version.number >= newest.number:
+            continue
+        if newest.effective_date < on or zones.date_of(newest.made_at) < on:
+            return
+        if version.effective_date <= on:
+            newest = version
+            yield version
 
 
 def standing_before(facts: Facts, first: date) -> tuple[frozenset[str], tuple[Reported, ...]]:

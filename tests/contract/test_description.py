@@ -64,6 +64,7 @@ OPERATIONS = {
     "assignment_create": "POST /patients/{id}/assignments",
     "assignment_preview": "POST /patients/{id}/assignments/preview",
     "assignment_get": "GET /assignments/{id}",
+    "assignment_tailor": "PATCH /assignments/{id}",
     "assignment_pause": "POST /assignments/{id}/pause",
     "assignment_resume": "POST /assignments/{id}/resume",
     "assignment_end": "POST /assignments/{id}/end",
@@ -73,7 +74,7 @@ OPERATIONS = {
 ENUMS = {
     "AssignmentEnd", "AssignmentStatus", "BodyRegion", "ChangeOp", "ClockState", "ConsentCode",
     "DayType", "DoseSide", "DoseUnit", "EffortScale", "EntryState", "EpisodeEndReason",
-    "EvidenceTag", "ExerciseKind", "ExerciseSide", "FlagLevel", "LegSymptom", "MediaType",
+    "EvidenceTag", "ExerciseKind", "ExerciseSide", "FlagLevel", "LadderStep", "LegSymptom", "MediaType",
     "PainAdviceCode", "PartOfDay", "PatientStatus", "Platform", "ProblemRegion",
     "ProtocolEffortScale", "ProtocolGate", "ProtocolStatus", "RecordType", "Role",
     "ScheduleKind", "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason", "SlotStatus",
@@ -89,7 +90,7 @@ KEYED = {
 MATCHED = {
     "me_update": False, "exercise_update": False, "patient_update": True, "episode_update": False,
     "protocol_update": True, "protocol_publish": True, "assignment_pause": True,
-    "assignment_resume": True, "assignment_end": True,
+    "assignment_resume": True, "assignment_end": True, "assignment_tailor": True,
 }  # fmt: skip
 
 

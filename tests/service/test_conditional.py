@@ -24,7 +24,7 @@ TAGGED = {
 }  # fmt: skip
 REQUIRED = {
     "patient_update", "protocol_update", "protocol_publish", "assignment_pause",
-    "assignment_resume", "assignment_end",
+    "assignment_resume", "assignment_end", "assignment_tailor",
 }  # fmt: skip
 OPTIONAL = {"me_update", "episode_update", "exercise_update"}
 
@@ -72,7 +72,7 @@ def office(ana: Staff, ben: OwnPhone, plan_of_ben: Any, grade_1: ProtocolVersion
         "protocol_list": "protocols", "protocol_get": library,
         "protocol_update": f"protocols/{draft['id']}/draft",
         "protocol_publish": f"protocols/{draft['id']}/publish",
-        "assignment_get": plan, "assignment_pause": f"{plan}/pause",
+        "assignment_get": plan, "assignment_tailor": plan, "assignment_pause": f"{plan}/pause",
         "assignment_resume": f"{plan}/resume", "assignment_end": f"{plan}/end",
     })  # fmt: skip
 
@@ -187,6 +187,11 @@ def bodies(office: Office, grade_1: ProtocolVersion) -> dict[str, Any]:
         "assignment_pause": step,
         "assignment_resume": step,
         "assignment_end": step,
+        "assignment_tailor": {
+            "effective_date": step["from"],
+            "reason": "Too much",
+            "changes": [{"op": "set_limit", "key": "phase-1/ca-bike", "during_max": 1}],
+        },
     }
 
 
