@@ -74,8 +74,8 @@ OPERATIONS = {
 ENUMS = {
     "AssignmentEnd", "AssignmentStatus", "BodyRegion", "ChangeOp", "ClockState", "ConsentCode",
     "DayType", "DoseSide", "DoseUnit", "EffortScale", "EntryState", "EpisodeEndReason",
-    "EvidenceTag", "ExerciseKind", "ExerciseSide", "FlagLevel", "LadderStep", "LegSymptom", "MediaType",
-    "PainAdviceCode", "PartOfDay", "PatientStatus", "Platform", "ProblemRegion",
+    "EvidenceTag", "ExerciseKind", "ExerciseSide", "FlagLevel", "LadderStep", "LegSymptom",
+    "MediaType", "PainAdviceCode", "PartOfDay", "PatientStatus", "Platform", "ProblemRegion",
     "ProtocolEffortScale", "ProtocolGate", "ProtocolStatus", "RecordType", "Role",
     "ScheduleKind", "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason", "SlotStatus",
     "StopSignCode", "TailoringOp", "Timeliness", "UploadStatus", "Weekday",
