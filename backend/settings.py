@@ -279,6 +279,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         # While no worker runs, wake-up calls must not pile up.
         "options": {"expires": HEARTBEAT_PERIOD.total_seconds()},
     },
+    "close_days": {
+        "task": "backend.tasks.close_days",
+        "schedule": crontab(),  # each minute
+        "options": {"expires": 55},
+    },
     "keep_house": {
         "task": "backend.tasks.keep_house",
         "schedule": crontab(minute="17"),

@@ -60,6 +60,7 @@ def record(
             source=("assessment", row.pk),
             now=now,
         )
+    patient.change_seq += 1  # what others read of these courses is not so any more
     deciding.tell(patient, deciding.recompute_all(patient=patient, now=now), (), now=now)
     return row
 

@@ -106,14 +106,23 @@ def recompute(
     """
     zones = Zones.of(patient)
     verdicts = _onward(course, patient, zones, now, since) if since else None
+    if verdicts is not None:
+        return _store(course, patient, zones, verdicts, _known(course, verdicts), now)
+    facts = facts_of(course, patient)
+    verdicts = _whole(course, facts, now)
+    return _store(course, patient, zones, verdicts, _carried_facts(facts, verdicts), now)
+
+
+def catch_up(*, course: Course, patient: Patient, now: datetime) -> Difference | None:
+    """Judge a course on from what was carried; None, and nothing done, where it takes more."""
+    judged_to = course.assignment.judged_to
+    if judged_to is None:
+        return None
+    zones = Zones.of(patient)
+    verdicts = _onward(course, patient, zones, now, judged_to + A_DAY)
     if verdicts is None:
-        facts = facts_of(course, patient)
-        verdicts = _whole(course, facts, now)
-        known = _carried_facts(facts, verdicts)
-    else:
-        carried = course.assignment.carried or {}
-        known = {name: carried[name] for name in CARRIED_FACTS}
-    return _store(course, patient, zones, verdicts, known, now)
+        return None
+    return _store(course, patient, zones, verdicts, _known(course, verdicts), now)
 
 
 def recompute_all(*, patient: Patient, now: datetime, since: date | None = None) -> Difference:
@@ -167,6 +176,8 @@ def _onward(
     judged_to = assignment.judged_to
     if carried is None or judged_to is None or since <= judged_to:
         return None
+    if judged_to < assignment.start_date + SYMPTOMS_HELD:
+        return None  # the patient may still tell the worst pain that it all started with
     if carried["whole_until"] and date.fromisoformat(carried["whole_until"]) > judged_to:
         return None
     engine = engine_course(
@@ -243,6 +254,17 @@ def _carried_facts(facts: Facts, verdicts: Verdicts) -> dict[str, Any]:
         ],
         "whole_until": max(arrivals).isoformat() if arrivals else None,
     }
+
+
+def _known(course: Course, verdicts: Verdicts) -> dict[str, Any]:
+    """The same facts again, without those of dates that have closed meanwhile."""
+    carried = course.assignment.carried or {}
+    known = {name: carried[name] for name in CARRIED_FACTS}
+    if verdicts.closed:
+        last = verdicts.closed[-1].on.isoformat()
+        known["events"] = [event for event in known["events"] if event[1] > last]
+        known["measured"] = [measured for measured in known["measured"] if measured[0] > last]
+    return known
 
 
 def _event_as_json(event: Event) -> list[object]:
@@ -337,7 +359,7 @@ def _store(
         standing=standing,
         carried={
             **known,
-            "chain": _chain(verdicts, judged_to),
+            "chain": _chain(verdicts, judged_to, proposal.stands.get("open")),
             "after": state_as_json(verdicts.after),
             "alerts": {on: codes for on, codes in alerts.items() if codes},
             "proposal": proposal.stands,
@@ -367,12 +389,22 @@ def _next_close(course: Course, zones: Zones, judged_to: date | None) -> datetim
     return zones.closing(on)
 
 
-def _chain(verdicts: Verdicts, judged_to: date | None) -> list[list[object]]:
-    """The dates that the verdicts to come may look at."""
+GATES_ASKED = ("R14", "R15")
+
+
+def _chain(
+    verdicts: Verdicts, judged_to: date | None, proposed: Mapping[str, Any] | None
+) -> list[list[object]]:
+    """The dates that the verdicts to come may look at, and two verdicts that are given again: the
+    newest one on gates, and the one that a proposal stands on."""
     if judged_to is None:
         return []
     sessions = [one.on for one in reversed(verdicts.chain) if one.counts]
     first = looks_back_to(verdicts.engine, verdicts.after, judged_to + A_DAY, sessions)
+    asked = next((one for one in reversed(verdicts.chain) if one.rule in GATES_ASKED), None)
+    for one in verdicts.chain:
+        if one is asked or (proposed and str(one.on) == proposed["on"]):
+            first = min(first, looks_back_to(verdicts.engine, one.before, one.on, sessions))
     return [
         [state_as_json(one.before), day_as_json(one.day), one.case.planned]
         for one in verdicts.chain
@@ -585,8 +617,10 @@ def close(*, patient_id: UUID, now: datetime) -> Difference:
         Patient.objects.select_for_update(of=("self",)).select_related("clinic").get(pk=patient_id)
     )
     found = Difference()
-    patient.change_seq += 1  # what others read of these courses is not so any more
     due = Assignment.objects.filter(patient=patient, next_close_at__lte=now).with_record()
+    if not due:
+        return found
+    patient.change_seq += 1  # what others read of these courses is not so any more
     for assignment in due.order_by("start_date", "id"):
         assignment.patient = patient
         judged_to = assignment.judged_to

@@ -268,6 +268,7 @@ def _day(on: date, known: Sequence[Piece], facts: Facts) -> Day:
     course = facts.course
     sessions = [piece.content for piece in known if piece.kind == "session"]
     ratings = [piece for piece in known if piece.kind == "rating"]
+    measured = [piece for piece in known if piece.kind in ("measured", "assessed")]
     check_ins = [piece.content for piece in known if piece.kind == "check_in"]
     excused = course.is_paused(on)
     if not known:
@@ -296,32 +297,34 @@ def _day(on: date, known: Sequence[Piece], facts: Facts) -> Day:
         spread=spread,
         pop_felt=told.pop_felt,
         pain_otherwise=max(otherwise, default=None),
-        measured=tuple(
-            piece.content
-            for piece in sorted(known, key=_moment)
-            if piece.kind in ("measured", "assessed")
-        ),
+        measured=tuple(piece.content for piece in sorted(measured, key=_moment)),
         excused=excused,
         clearance=events.clearance,
         approval=events.approval,
         closed=events.closed,
-        felt=tuple(told.felt.values()),
+        felt=tuple(sorted(told.felt.values(), key=lambda one: one.prescription)),
         slider=told.slider,
     )
     return events.reported_on(day)
 
 
-def _moment(piece: Piece) -> datetime:
-    return piece.at
+def _moment(piece: Piece) -> tuple[datetime, str, float, str]:
+    """Records of one push come at one moment and in any order: of two values the higher counts.
+    What staff record has its order."""
+    if piece.kind == "assessed":
+        return piece.at, piece.kind, 0.0, ""
+    return piece.at, piece.kind, piece.content.value, piece.content.record
 
 
 def _last_rating(ratings: Sequence[Piece]) -> int | None:
     """Of two ratings of one date the later one counts (T4)."""
     if not ratings:
         return None
-    newest = max(ratings, key=lambda piece: datetime.fromisoformat(piece.content["recorded_at"]))
-    pain: int = newest.content["pain_now"]
-    return pain
+    told = (
+        (datetime.fromisoformat(piece.content["recorded_at"]), int(piece.content["pain_now"]))
+        for piece in ratings
+    )
+    return max(told)[1]
 
 
 class _Sessions:
