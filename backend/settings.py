@@ -279,6 +279,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         # While no worker runs, wake-up calls must not pile up.
         "options": {"expires": HEARTBEAT_PERIOD.total_seconds()},
     },
+    "close_days": {
+        "task": "backend.tasks.close_days",
+        "schedule": crontab(),  # each minute
+        "options": {"expires": 55},
+    },
     "keep_house": {
         "task": "backend.tasks.keep_house",
         "schedule": crontab(minute="17"),
@@ -333,6 +338,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "FlagLevel": ["emergency", "urgent", "routine"],
         "PainAdviceCode": ["carry_on", "carry_on_with_care", "ease_off", "stop_today"],
         "PartOfDay": ["morning", "midday", "evening", "any"],
+        "LadderStep": ["easier", "harder"],
         "Platform": ["android", "ios", "web"],
         "ProblemRegion": "backend.api.physio.patients.PROBLEM_REGIONS",
         "ProgressionStatus": [

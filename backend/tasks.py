@@ -3,21 +3,37 @@
 import time
 from pathlib import Path
 
+import structlog
 from django.conf import settings
 from django.core.management import call_command
 from django.utils import timezone
 
 from backend.api.idempotency import forget_old_keys
+from backend.care import deciding
 from backend.celery import app
 from backend.clinics.actions import forget_old_tries
 from backend.health import checks
 
 HANDLED_MESSAGES_KEPT_S = 3600
+CLOSED_A_SWEEP = 2000  # patients; the next sweep takes the rest
+
+_log = structlog.stdlib.get_logger("backend.tasks")
 
 
 @app.task
 def heartbeat() -> None:
     checks.beat(checks.WORKER, now=timezone.now())
+
+
+@app.task
+def close_days() -> None:
+    """Judge every date that has closed. A patient who cannot be judged stands in nobody's way."""
+    now = timezone.now()
+    for patient_id in deciding.due_to_close(now=now, limit=CLOSED_A_SWEEP):
+        try:
+            deciding.close(patient_id=patient_id, now=now)
+        except Exception as error:
+            _log.error("closing failed", patient_id=str(patient_id), exc_info=error)
 
 
 @app.task
@@ -38,4 +54,4 @@ def _forget_handled_messages() -> None:
             message.unlink(missing_ok=True)
 
 
-SWEEPS = (heartbeat, keep_house)
+SWEEPS = (heartbeat, close_days, keep_house)

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from exercises.loader import Tag
 from exercises.reading import Finding, pointer, read
 from exercises.sources import findings_in, read_bibliography, tags_of
+from protocols.engine.definition import Protocol
 
 T = TypeVar("T")
 
@@ -102,6 +103,43 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptBack:
+    """Exercises that are not brought into a plan outside their phases (NO-7).
+
+    By name, or by kind and region where nothing is said `besides`. `before` names the first phase
+    of a condition that lets them in. Without it they come in where the protocol has one itself.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = SHAPE
+
+    id: Code
+    text: Words
+    exercises: tuple[str, ...] = ()
+    kind: str = ""
+    body_region: str = ""
+    besides: tuple[str, ...] = ()
+    before: dict[Code, int] | None = None
+    source: Words
+
+    def means(self, slug: str, kind: str, body_region: str) -> bool:
+        if slug in self.besides:
+            return False
+        return slug in self.exercises or (kind, body_region) == (self.kind, self.body_region)
+
+    def lets(self, protocol: Protocol, phase_id: str) -> bool:
+        """Whether they may be shown in this phase."""
+        number = protocol.phase(phase_id).number
+        if self.before is not None:
+            return number >= self.before.get(protocol.condition, number)
+        own = [
+            phase.number
+            for phase in protocol.phases
+            if any(row.exercise in self.exercises for row in phase.prescriptions)
+        ]
+        return bool(own) and number >= min(own)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """`rules()["gate_adherence"].number`; the tables hold the dossier's rows in its order."""
 
@@ -115,6 +153,7 @@ class Rules:
     gates: tuple[Rule, ...]
     dates: tuple[Rule, ...]
     special_rules: tuple[Rule, ...]
+    kept_back: tuple[KeptBack, ...]
     irritability: tuple[Row, ...]
     hills: tuple[Row, ...]
     nordic_weeks: tuple[Row, ...]

@@ -111,8 +111,7 @@ def recompute(
     verdicts = _onward(course, patient, zones, now, since) if since else None
     flags: list[Flag] = []
     if verdicts is not None:
-        carried = course.assignment.carried or {}
-        known = {name: carried[name] for name in CARRIED_FACTS}
+        known = _known(course, verdicts)
         flags = _report_stops(course, patient, verdicts, now)
     if verdicts is None or flags:
         facts = facts_of(course, patient)
@@ -130,6 +129,18 @@ def recompute(
 def judged_now(*, course: Course, patient: Patient, now: datetime) -> Verdicts:
     """The whole course as it is judged now, for somebody who asks; nothing is stored."""
     return _whole(course, facts_of(course, patient), now)
+
+
+def catch_up(*, course: Course, patient: Patient, now: datetime) -> Difference | None:
+    """Judge a course on from what was carried; None, and nothing done, where it takes more."""
+    judged_to = course.assignment.judged_to
+    if judged_to is None:
+        return None
+    zones = Zones.of(patient)
+    verdicts = _onward(course, patient, zones, now, judged_to + A_DAY)
+    if verdicts is None:
+        return None
+    return _store(course, patient, zones, verdicts, _known(course, verdicts), now)
 
 
 def recompute_all(*, patient: Patient, now: datetime, since: date | None = None) -> Difference:
@@ -167,7 +178,8 @@ def _whole(course: Course, facts: Facts, now: datetime) -> Verdicts:
     """From the first date on, with what was late where it came (T8)."""
     first, last = course.assignment.start_date, _last_date(course, facts.zones, now)
     reviews, stop = standing_before(facts, first)
-    engine = engine_course(course, reviews=reviews, stop=stop, baseline=baseline_of(facts, first))
+    baseline = baseline_of(facts, first)
+    engine = engine_course(course, facts.zones, reviews=reviews, stop=stop, baseline=baseline)
     days, late = days_of(facts, first, last, now) if first <= last else ([], [])
     judged = replay(engine, days, late)
     count = sum(facts.zones.closing(one.on) <= now for one in judged)
@@ -186,10 +198,13 @@ def _onward(
     judged_to = assignment.judged_to
     if carried is None or judged_to is None or since <= judged_to:
         return None
+    if judged_to < assignment.start_date + SYMPTOMS_HELD:
+        return None  # the patient may still tell the worst pain that it all started with
     if carried["whole_until"] and date.fromisoformat(carried["whole_until"]) > judged_to:
         return None
     engine = engine_course(
         course,
+        zones,
         reviews=frozenset(carried["reviews"]),
         stop=tuple(Reported(*one) for one in carried["stop"]),
         baseline=carried["baseline"],
@@ -262,6 +277,17 @@ def _carried_facts(facts: Facts, verdicts: Verdicts) -> dict[str, Any]:
         ],
         "whole_until": max(arrivals).isoformat() if arrivals else None,
     }
+
+
+def _known(course: Course, verdicts: Verdicts) -> dict[str, Any]:
+    """The same facts again, without those of dates that have closed meanwhile."""
+    carried = course.assignment.carried or {}
+    known = {name: carried[name] for name in CARRIED_FACTS}
+    if verdicts.closed:
+        last = verdicts.closed[-1].on.isoformat()
+        known["events"] = [event for event in known["events"] if event[1] > last]
+        known["measured"] = [measured for measured in known["measured"] if measured[0] > last]
+    return known
 
 
 def _event_as_json(event: Event) -> list[object]:
@@ -375,7 +401,7 @@ def _store(
         standing=standing,
         carried={
             **known,
-            "chain": _chain(verdicts, judged_to),
+            "chain": _chain(verdicts, judged_to, proposal.stands.get("open")),
             "after": state_as_json(verdicts.after),
             "alerts": {on: codes for on, codes in alerts.items() if codes},
             "proposal": proposal.stands,
@@ -406,12 +432,22 @@ def _next_close(course: Course, zones: Zones, judged_to: date | None) -> datetim
     return zones.closing(on)
 
 
-def _chain(verdicts: Verdicts, judged_to: date | None) -> list[list[object]]:
-    """The dates that the verdicts to come may look at."""
+GATES_ASKED = ("R14", "R15")
+
+
+def _chain(
+    verdicts: Verdicts, judged_to: date | None, proposed: Mapping[str, Any] | None
+) -> list[list[object]]:
+    """The dates that the verdicts to come may look at, and two verdicts that are given again: the
+    newest one on gates, and the one that a proposal stands on."""
     if judged_to is None:
         return []
     sessions = [one.on for one in reversed(verdicts.chain) if one.counts]
     first = looks_back_to(verdicts.engine, verdicts.after, judged_to + A_DAY, sessions)
+    asked = next((one for one in reversed(verdicts.chain) if one.rule in GATES_ASKED), None)
+    for one in verdicts.chain:
+        if one is asked or (proposed and str(one.on) == proposed["on"]):
+            first = min(first, looks_back_to(verdicts.engine, one.before, one.on, sessions))
     return [
         [state_as_json(one.case.inherited), day_as_json(one.day), one.case.planned]
         for one in verdicts.chain
@@ -668,6 +704,9 @@ def close(*, patient_id: UUID, now: datetime) -> Difference:
         found = recompute_all(patient=patient, now=now)  # first what was reported changes
         found.flags.append(f"{flag.code} on {flag.observed_on}")
     due = Assignment.objects.filter(patient=patient, next_close_at__lte=now).with_record()
+    if not due:
+        return found
+    patient.change_seq += 1  # what others read of these courses is not so any more
     for assignment in due.order_by("start_date", "id"):
         assignment.patient = patient
         judged_to = assignment.judged_to

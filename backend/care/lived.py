@@ -14,7 +14,14 @@ from typing import Any, Literal, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from backend.care.models import Assessment, CheckIn, Event, Revision, Session
+from backend.care.models import (
+    Assessment,
+    AssignmentVersion,
+    CheckIn,
+    Event,
+    Revision,
+    Session,
+)
 from backend.care.selectors import Course, closes_at
 from backend.clinics.models import Patient
 from protocols.engine import dates
@@ -130,6 +137,7 @@ class Zones:
 
 def engine_course(
     course: Course,
+    zones: Zones,
     *,
     reviews: frozenset[str],
     stop: tuple[Reported, ...],
@@ -139,15 +147,18 @@ def engine_course(
     assignment, known = course.assignment, numbers()
 
     def planned(state: State, on: date) -> int:
-        row = course.version_on(on)
-        return sets_on(
-            on,
-            span=PhaseSpan(state.phase_id, state.started_on),
-            prescriptions=course.prescriptions(row, state.phase_id),
-            training_days=frozenset(row.training_days),
-            eased=frozenset(id for id, tally in state.eases.items() if tally.eases(on)),
-            eased_ratio=known["half_dose_ratio"],
-            open_gates=course.open_gates(state, on),
+        """The least of what was asked for: part of a date may be done when its plan changes."""
+        return min(
+            sets_on(
+                on,
+                span=PhaseSpan(state.phase_id, state.started_on),
+                prescriptions=course.prescriptions(row, state.phase_id),
+                training_days=frozenset(row.training_days),
+                eased=frozenset(id for id, tally in state.eases.items() if tally.eases(on)),
+                eased_ratio=known["half_dose_ratio"],
+                open_gates=course.open_gates(state, on),
+            )
+            for row in _in_force_during(on, course, zones)
         )
 
     return EngineCourse(
@@ -161,6 +172,20 @@ def engine_course(
         reviews=reviews,
         stop=stop,
     )
+
+
+def _in_force_during(on: date, course: Course, zones: Zones) -> Iterator[AssignmentVersion]:
+    """The version of a date, and what held before it where that was made on the date itself."""
+    newest = course.version_on(on)
+    yield newest
+    for version in course.versions:
+        if version.number >= newest.number:
+            continue
+        if newest.effective_date < on or zones.date_of(newest.made_at) < on:
+            return
+        if version.effective_date <= on:
+            newest = version
+            yield version
 
 
 def standing_before(facts: Facts, first: date) -> tuple[frozenset[str], tuple[Reported, ...]]:
@@ -246,6 +271,7 @@ def _day(on: date, known: Sequence[Piece], facts: Facts) -> Day:
     course = facts.course
     sessions = [piece.content for piece in known if piece.kind == "session"]
     ratings = [piece for piece in known if piece.kind == "rating"]
+    measured = [piece for piece in known if piece.kind in ("measured", "assessed")]
     check_ins = [piece.content for piece in known if piece.kind == "check_in"]
     excused = course.is_paused(on)
     if not known:
@@ -274,13 +300,7 @@ def _day(on: date, known: Sequence[Piece], facts: Facts) -> Day:
         spread=spread,
         pop_felt=told.pop_felt,
         pain_otherwise=max(otherwise, default=None),
-        measured=tuple(
-            piece.content
-            for piece in sorted(
-                (piece for piece in known if piece.kind in ("measured", "assessed")),
-                key=lambda piece: (piece.at, piece.content.metric, piece.content.record),
-            )
-        ),
+        measured=tuple(piece.content for piece in sorted(measured, key=_moment)),
         excused=excused,
         clearance=events.clearance,
         approval=events.approval,
@@ -291,13 +311,23 @@ def _day(on: date, known: Sequence[Piece], facts: Facts) -> Day:
     return events.reported_on(day)
 
 
+def _moment(piece: Piece) -> tuple[datetime, str, float, str]:
+    """Records of one push come at one moment and in any order: of two values the higher counts.
+    What staff record has its order."""
+    if piece.kind == "assessed":
+        return piece.at, piece.kind, 0.0, ""
+    return piece.at, piece.kind, piece.content.value, piece.content.record
+
+
 def _last_rating(ratings: Sequence[Piece]) -> int | None:
     """Of two ratings of one date the later one counts (T4)."""
     if not ratings:
         return None
-    newest = max(ratings, key=lambda piece: datetime.fromisoformat(piece.content["recorded_at"]))
-    pain: int = newest.content["pain_now"]
-    return pain
+    told = (
+        (datetime.fromisoformat(piece.content["recorded_at"]), int(piece.content["pain_now"]))
+        for piece in ratings
+    )
+    return max(told)[1]
 
 
 class _Sessions:

@@ -1,4 +1,4 @@
-"""What a physiotherapist prescribes: assign, pause, resume, end, and the gates before it."""
+"""What a physiotherapist prescribes: assign, tailor, pause, resume, end, and the gates before."""
 
 from __future__ import annotations
 
@@ -35,10 +35,12 @@ from backend.problems import (
 from exercises.models import Exercise
 from protocols.engine.definition import Dose, Protocol, Reps, Schedule, read
 from protocols.engine.plan import WEEK, Easier, Prescribed, Side, prescribe, sides_of
-from protocols.knowledge import rules
+from protocols.knowledge import KeptBack, rules
 from protocols.models import ProtocolVersion
 
 A_DAY = timedelta(days=1)
+DAYS_AHEAD = timedelta(days=28)  # as far as a plan is shown
+LONGEST_BEFORE = timedelta(days=730)  # that a phase may have lasted before the plan
 TENSIONER = "nerve_glide_tensioner"
 EDUCATION = "education_self_care"  # shown and ticked off, never counted
 
@@ -70,6 +72,15 @@ class AssignmentEnded(StateConflict):
     remedy = "Read it again; a new assignment can be made."
 
 
+class ChangeScheduled(StateConflict):
+    """A change from a later date on is scheduled already; what is tailored now builds on it."""
+
+    code = "change-scheduled"
+    status = 409
+    title = "A later change is scheduled already"
+    remedy = "Read it again; choose the date of the scheduled change, or a later one."
+
+
 @dataclass(frozen=True, slots=True)
 class Gate:
     """One gate before phase 1, whether it passes, and why not."""
@@ -93,6 +104,7 @@ class Wish:
     start_date: date
     side: str = ""
     start_phase_id: str = ""
+    phase_started_on: date | None = None  # where the phase began before the plan did
     parts_of_day: tuple[str, ...] = ()
     training_days: tuple[int, ...] = ()
     changes: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
@@ -111,6 +123,7 @@ def draft(*, patient: Patient, wish: Wish, by: User, now: datetime) -> Course:
         side=wish.side or wish.episode.side,
         start_date=wish.start_date,
         start_phase_id=phase_id,
+        phase_started_on=wish.phase_started_on,
         assigned_by=by,
         created_at=now,
         updated_at=now,
@@ -162,14 +175,86 @@ def place(course: Course, patient: Patient, now: datetime) -> Assignment:
     except IntegrityError:
         raise OverlappingAssignment from None
     version.save(force_insert=True)
-    return _judged(patient, assignment, given_by(version, patient), now)
+    return _judged(patient, assignment, _given(patient, _slugs_in(version.prescriptions)), now)
 
 
-def given_by(version: AssignmentVersion, patient: Patient) -> list[feed.Touched]:
-    """The exercises that a phone needs for what a version prescribes."""
-    given = catalogue_of(patient, _slugs_in(version.prescriptions)).values()
-    kind = Change.Type.EXERCISE
-    return [feed.Touched(kind, row.pk, feed_version(row)) for row in given]
+@transaction.atomic
+def tailor(
+    *,
+    assignment: Assignment,
+    first: date,
+    reason: str,
+    changes: Sequence[Mapping[str, Any]],
+    by: User,
+    now: datetime,
+) -> Assignment:
+    """Change what is prescribed from `first` on. What held before stays readable, and what was
+    logged by it is judged by it. Each change builds on the newest one, so dates never go back."""
+    patient, assignment = _open(assignment)
+    course = course_of(assignment)
+    _check_first(first, course, today_of(patient, now))
+    there = course.span_on(first).phase_id
+    new = change(course, changes, first, there, reason, assignment.version + 1, by, now)
+    return _changed(patient, assignment, now, new)
+
+
+def change(
+    course: Course,
+    changes: Sequence[Mapping[str, Any]],
+    first: date,
+    phase_id: str,
+    reason: str,
+    number: int,
+    by: User,
+    now: datetime,
+) -> list[feed.Touched]:
+    """A version that differs by these changes, for a patient who is in this phase then; the
+    exercises that are new to the phone."""
+    newest = course.versions[0]
+    standing = [read(Prescribed, row) for row in newest.prescriptions]
+    shelf = _Shelf.of(course.assignment, course.protocol, phase_id, changes, standing)
+    made = laddered(tailored(standing, changes, shelf, at="#/changes"), shelf)
+    rows = [_numbered(row, course) for row in made]
+    AssignmentVersion.objects.create(
+        assignment=course.assignment,
+        number=number,
+        effective_date=first,
+        parts_of_day=newest.parts_of_day,
+        training_days=newest.training_days,
+        prescriptions=rows,
+        changes=list(changes),
+        reason=reason,
+        made_by=by,
+        made_at=now,
+    )
+    known = set().union(*(_slugs_in(one.prescriptions) for one in course.versions))
+    return _given(course.assignment.patient, _slugs_in(rows) - known)
+
+
+def _numbered(row: Prescribed, course: Course) -> dict[str, Any]:
+    """The row as it is stored, its version counted on where it is not what it was before."""
+    document, before = as_document(row), course.row_of(row.id)
+    if before is None:
+        return document
+    version = before["version"]
+    return document | {"version": version + (document | {"version": version} != before)}
+
+
+def _check_first(first: date, course: Course, today: date) -> None:
+    """Whether a change may hold from this date on."""
+    assignment = course.assignment
+    if first < today:
+        detail = "Days that are past stay as they were."
+        raise ValidationFailed.at("#/effective_date", "invalid-value", detail)
+    if first < assignment.start_date:
+        detail = "Must not be before the plan starts."
+        raise ValidationFailed.at("#/effective_date", "time-order", detail)
+    if first > max(today, assignment.start_date) + DAYS_AHEAD:
+        detail = f"Must be within {DAYS_AHEAD.days} days."
+        raise ValidationFailed.at("#/effective_date", "invalid-value", detail)
+    scheduled = course.versions[0].effective_date
+    if first < scheduled:
+        raise ChangeScheduled(f"A change is scheduled from {scheduled} on.")
 
 
 @transaction.atomic
@@ -253,11 +338,13 @@ def _open(assignment: Assignment) -> tuple[Patient, Assignment]:
     return patient, standing
 
 
-def _changed(patient: Patient, assignment: Assignment, now: datetime) -> Assignment:
+def _changed(
+    patient: Patient, assignment: Assignment, now: datetime, touched: Iterable[feed.Touched] = ()
+) -> Assignment:
     assignment.version += 1
     assignment.updated_at = now
     assignment.save()
-    return _judged(patient, assignment, (), now)
+    return _judged(patient, assignment, touched, now)
 
 
 def _judged(
@@ -278,6 +365,13 @@ def _slugs_in(prescriptions: Iterable[Mapping[str, Any]]) -> set[str]:
     return slugs | {row["easier"]["exercise"] for row in prescriptions if "easier" in row}
 
 
+def _given(patient: Patient, slugs: Iterable[str]) -> list[feed.Touched]:
+    """These exercises, for the feed."""
+    kind = Change.Type.EXERCISE
+    rows = catalogue_of(patient, slugs).values()
+    return [feed.Touched(kind, row.pk, feed_version(row)) for row in rows]
+
+
 def _touched(assignment: Assignment) -> feed.Touched:
     return feed.Touched(Change.Type.ASSIGNMENT, assignment.pk, assignment.version)
 
@@ -296,76 +390,92 @@ def _check(patient: Patient, wish: Wish, protocol: Protocol, phase_id: str, now:
         raise ValidationFailed.at("#/start_phase_id", "unknown-reference", "No such phase.")
     if wish.start_date < today_of(patient, now):
         raise ValidationFailed.at("#/start_date", "invalid-value", "A plan starts today or later.")
+    if (begun := wish.phase_started_on) is not None:
+        if begun > wish.start_date:
+            detail = "Must not be after `start_date`."
+            raise ValidationFailed.at("#/phase_started_on", "time-order", detail)
+        if begun < wish.start_date - LONGEST_BEFORE:
+            detail = f"Not more than {LONGEST_BEFORE.days} days before `start_date`."
+            raise ValidationFailed.at("#/phase_started_on", "invalid-value", detail)
 
 
 def _prescribed(assignment: Assignment, protocol: Protocol, wish: Wish) -> list[Prescribed]:
-    named = [change.get("exercise", "") for change in wish.changes]
-    slugs = {row.exercise for phase in protocol.phases for row in phase.prescriptions}
-    catalogue = catalogue_of(assignment.patient, slugs | {slug for slug in named if slug})
-    switched_on = {c["key"] for c in wish.changes if c["op"] == "add" and "key" in c}
-    rows = prescribe(
-        protocol,
-        assignment_id=assignment.pk,
-        side=assignment.side,
-        catalogue={slug: (row.side, row.dose_unit) for slug, row in catalogue.items()},
-        switched_on=frozenset(switched_on),
-    )
-    made = tailored(list(rows), wish.changes, protocol, assignment, catalogue)
-    return laddered(made, assignment.patient, catalogue)
+    shelf = _Shelf.of(assignment, protocol, assignment.start_phase_id, wish.changes)
+    usual = [row for row in shelf.written if shelf.is_given(row)]
+    return laddered(tailored(usual, wish.changes, shelf, at="#/tailoring"), shelf)
 
 
-def retailored(
-    course: Course, changes: Sequence[Mapping[str, Any]], patient: Patient
-) -> list[Prescribed]:
-    """What the newest version prescribes, with these changes made. `add` by `key` brings back a row
-    of the protocol that was removed, or never switched on."""
-    assignment = course.assignment
-    rows = [read(Prescribed, row) for row in course.versions[0].prescriptions]
-    before = {row.id: row for row in rows}
-    slugs = {row.exercise for phase in course.protocol.phases for row in phase.prescriptions}
-    slugs |= {row.exercise for row in rows}
-    slugs |= {change["exercise"] for change in changes if "exercise" in change}
-    catalogue = catalogue_of(patient, slugs)
-    missing = {c["key"] for c in changes if c["op"] == "add" and "key" in c}
-    missing -= {row.key for row in rows}
-    rows += [
-        row
-        for row in prescribe(
-            course.protocol,
+@dataclass(frozen=True)
+class _Shelf:
+    """What tailoring may take from: the rows of the protocol for this patient, those that a
+    clinician has to switch on too, and the exercises."""
+
+    assignment: Assignment
+    protocol: Protocol
+    phase_id: str  # where the patient is
+    written: tuple[Prescribed, ...]
+    catalogue: dict[str, Exercise]
+
+    @classmethod
+    def of(
+        cls,
+        assignment: Assignment,
+        protocol: Protocol,
+        phase_id: str,
+        changes: Sequence[Mapping[str, Any]],
+        rows: Iterable[Prescribed] = (),
+    ) -> _Shelf:
+        patient = assignment.patient
+        everything = [row for phase in protocol.phases for row in phase.prescriptions]
+        slugs = {row.exercise for row in everything} | {row.exercise for row in rows}
+        slugs |= {change["exercise"] for change in changes if "exercise" in change}
+        catalogue = catalogue_of(patient, slugs)
+        # One step for E1, and one more for each step that is asked for.
+        for _ in range(1 + sum("to" in change for change in changes)):
+            steps = {s for row in catalogue.values() for s in (row.easier_slug, row.harder_slug)}
+            if not (new := steps - catalogue.keys() - {""}):
+                break
+            catalogue |= catalogue_of(patient, new)
+        written = prescribe(
+            protocol,
             assignment_id=assignment.pk,
             side=assignment.side,
             catalogue={slug: (row.side, row.dose_unit) for slug, row in catalogue.items()},
-            switched_on=frozenset(missing),
+            switched_on=frozenset(row.key for row in everything),
         )
-        if row.key in missing
-    ]
-    made = tailored(rows, changes, course.protocol, assignment, catalogue, at="changes")
-    made = laddered(made, patient, catalogue)
-    return [
-        replace(row, version=row.version + 1) if before.get(row.id, row) != row else row
-        for row in made
-    ]
+        return cls(assignment, protocol, phase_id, written, catalogue)
+
+    def is_given(self, row: Prescribed) -> bool:
+        """Whether the protocol gives it without being asked."""
+        [one] = [r for r in self.protocol.phase(row.phase_id).prescriptions if r.key == row.key]
+        return one.included and not one.gate
+
+    def place(self, row: Prescribed) -> tuple[int, int]:
+        return self.protocol.phase(row.phase_id).number, row.order
+
+    def keeps_back(self, exercise: Exercise, phase_id: str) -> KeptBack | None:
+        """The rule by which this exercise may not be shown in this phase (NO-7)."""
+        for rule in rules().kept_back:
+            means = rule.means(exercise.slug, exercise.kind, exercise.body_region)
+            if means and not rule.lets(self.protocol, phase_id):
+                return rule
+        return None
 
 
-def laddered(
-    rows: Sequence[Prescribed], patient: Patient, catalogue: Mapping[str, Exercise]
-) -> list[Prescribed]:
+def laddered(rows: Sequence[Prescribed], shelf: _Shelf) -> list[Prescribed]:
     """The prescriptions with what E1 has to know of each: its kind, and what is easier than it."""
-    lower = {catalogue[row.exercise].easier_slug for row in rows} - {""}
-    variants = catalogue_of(patient, lower)
     return [
-        replace(
-            row,
-            kind=catalogue[row.exercise].kind,
-            easier=_easier(variants.get(catalogue[row.exercise].easier_slug)),
-        )
+        replace(row, kind=shelf.catalogue[row.exercise].kind, easier=_easier(shelf, row))
         for row in rows
     ]
 
 
-def _easier(variant: Exercise | None) -> Easier | None:
+def _easier(shelf: _Shelf, row: Prescribed) -> Easier | None:
     """One step down the ladder; never what a gate keeps away, or what does not count."""
+    variant = shelf.catalogue.get(shelf.catalogue[row.exercise].easier_slug)
     if variant is None or variant.retired_at is not None or variant.kind in (TENSIONER, EDUCATION):
+        return None
+    if shelf.keeps_back(variant, row.phase_id):
         return None
     return Easier(variant.slug, variant.dose_unit, usual_dose(variant), variant.pain_ceiling)
 
@@ -395,13 +505,7 @@ class Unfit(Exception):
 
 
 def tailored(
-    rows: list[Prescribed],
-    changes: Sequence[Mapping[str, Any]],
-    protocol: Protocol,
-    assignment: Assignment,
-    catalogue: Mapping[str, Exercise],
-    *,
-    at: str = "tailoring",
+    rows: list[Prescribed], changes: Sequence[Mapping[str, Any]], shelf: _Shelf, *, at: str
 ) -> list[Prescribed]:
     """The prescriptions with these changes made, in order. Every change that fits nothing is named.
 
@@ -410,55 +514,70 @@ def tailored(
     errors = []
     for n, change in enumerate(changes):
         try:
-            rows = _with(change, rows, protocol, assignment, catalogue)
+            rows = _with(change, rows, shelf)
         except Unfit as unfit:
-            place = f"#/{at}/{n}{unfit.at}"
-            errors.append(FieldError(place, unfit.code, unfit.detail, unfit.params))
+            errors.append(FieldError(f"{at}/{n}{unfit.at}", unfit.code, unfit.detail, unfit.params))
     if errors:
         raise ValidationFailed.of(errors)
     return rows
 
 
-def _with(
-    change: Mapping[str, Any],
-    rows: list[Prescribed],
-    protocol: Protocol,
-    assignment: Assignment,
-    catalogue: Mapping[str, Exercise],
-) -> list[Prescribed]:
-    other = _exercise_of(change, catalogue)
-    most = protocol.limits.red - 1
+def _with(change: Mapping[str, Any], rows: list[Prescribed], shelf: _Shelf) -> list[Prescribed]:
+    most = shelf.protocol.limits.red - 1
     if change.get("during_max", 0) > most:
         detail = f"Must be between 0 and {most}, below where this protocol eases off."
         raise Unfit("/during_max", "out-of-range", detail, min=0, max=most)
-    if other is not None and change["op"] == "add":
-        return rows + _added(change, other, rows, protocol, assignment)
+    if change["op"] == "add":
+        new = _added(change, rows, shelf) if "exercise" in change else _on(change, rows, shelf)
+        return sorted(rows + new, key=shelf.place)
     hit = [row for row in rows if _means(change, row)]
     if not hit:
-        detail = "Nothing in this protocol has this key, or a gate keeps it away."
+        detail = "Nothing in this plan has this key, or a gate keeps it away."
         raise Unfit("", "unknown-reference", detail)
     match change["op"]:
         case "remove":
             return [row for row in rows if row not in hit]
-        case "swap" if other is not None:
-            new = _swapped(change, other, hit[0], assignment)
+        case "swap":
+            new = _swapped(change, hit[0], shelf)
             place = rows.index(hit[0])
             return rows[:place] + new + [row for row in rows[place:] if row not in hit]
         case _:
             return [_told(row, change) if row in hit else row for row in rows]
 
 
-def _exercise_of(change: Mapping[str, Any], catalogue: Mapping[str, Exercise]) -> Exercise | None:
-    """The exercise that an "add" or "swap" brings in."""
-    slug = change.get("exercise")
-    if slug is None:
-        return None
-    found = catalogue.get(slug)
+def _brought(change: Mapping[str, Any], now: Prescribed | None, shelf: _Shelf) -> Exercise:
+    """The exercise that an "add" or "swap" brings in: by its name, or one step on the ladder."""
+    at, slug = "/exercise", change.get("exercise", "")
+    if (way := change.get("to")) is not None and now is not None:
+        at, slug = "/to", getattr(shelf.catalogue[now.exercise], f"{way}_slug")
+        step = shelf.catalogue.get(slug)
+        if step is None or step.retired_at is not None or step.kind == EDUCATION:
+            detail = f"The catalogue knows nothing {way} than {now.exercise}."
+            raise Unfit("/to", "end-of-ladder", detail, exercise=now.exercise)
+    found = shelf.catalogue.get(slug)
     if found is None or found.retired_at is not None:
-        raise Unfit("/exercise", "unknown-reference", "There is no such exercise.")
+        raise Unfit(at, "unknown-reference", "There is no such exercise.")
     if found.kind == TENSIONER:  # NO-7, N-TENS: never outside its gate
-        raise Unfit("/exercise", "invalid-value", "A gate keeps tensioners away.")
+        raise Unfit(at, "invalid-value", "A gate keeps tensioners away.")
     return found
+
+
+def _may_stand_in(found: Exercise, phase_id: str, at: str, shelf: _Shelf) -> None:
+    """NO-7: end-range stretches, Nordics and sprints stay in their phases, also as an extra."""
+    if rule := shelf.keeps_back(found, phase_id):
+        detail = f"{rule.text} ({rule.source})"
+        raise Unfit(at, "outside-its-phase", detail, rule=rule.id, phase_id=phase_id)
+
+
+def _on(change: Mapping[str, Any], rows: Sequence[Prescribed], shelf: _Shelf) -> list[Prescribed]:
+    """A row of the protocol that was left open, or taken out before."""
+    written = [row for row in shelf.written if row.key == change["key"]]
+    if not written:
+        detail = "Nothing in this protocol has this key."
+        raise Unfit("/key", "unknown-reference", detail)
+    if any(row.key == change["key"] for row in rows):
+        raise Unfit("/key", "duplicate", "This is in the plan already.")
+    return [_told(row, change) for row in written]
 
 
 def _means(change: Mapping[str, Any], row: Prescribed) -> bool:
@@ -478,15 +597,22 @@ def _told(row: Prescribed, change: Mapping[str, Any]) -> Prescribed:
     return row
 
 
-def _swapped(
-    change: Mapping[str, Any], other: Exercise, row: Prescribed, assignment: Assignment
-) -> list[Prescribed]:
-    """Another exercise in the place of a row, for the sides that it is meant for."""
+def _swapped(change: Mapping[str, Any], row: Prescribed, shelf: _Shelf) -> list[Prescribed]:
+    """Another exercise in the place of a row, for the sides that it is meant for.
+
+    What the protocol has in this place comes back as the protocol has it.
+    """
+    other = _brought(change, row, shelf)
+    own = [one for one in shelf.written if (one.key, one.exercise) == (row.key, other.slug)]
+    if own:
+        return [_told(one, change) for one in own]
+    at = "/to" if "to" in change else "/exercise"
+    _may_stand_in(other, row.phase_id, at, shelf)
     return [
         _told(
             replace(
                 row,
-                id=str(uuid5(assignment.pk, f"{row.key}={other.slug}/{side}")),
+                id=str(uuid5(shelf.assignment.pk, f"{row.key}={other.slug}/{side}")),
                 exercise=other.slug,
                 side=side,
                 unit=other.dose_unit,
@@ -495,30 +621,29 @@ def _swapped(
                 pain_ceiling=other.pain_ceiling,
                 counts=other.kind != EDUCATION,
                 note="",
+                gate="",
             ),
             change,
         )
-        for side in _sides_of(other, assignment)
+        for side in _sides_of(other, shelf.assignment, at)
     ]
 
 
 def _added(
-    change: Mapping[str, Any],
-    other: Exercise,
-    rows: Sequence[Prescribed],
-    protocol: Protocol,
-    assignment: Assignment,
+    change: Mapping[str, Any], rows: Sequence[Prescribed], shelf: _Shelf
 ) -> list[Prescribed]:
-    phase_id = change.get("phase_id", assignment.start_phase_id)
-    if all(phase.id != phase_id for phase in protocol.phases):
+    other = _brought(change, None, shelf)
+    phase_id = change.get("phase_id", shelf.phase_id)
+    if all(phase.id != phase_id for phase in shelf.protocol.phases):
         raise Unfit("/phase_id", "unknown-reference", "No such phase.")
+    _may_stand_in(other, phase_id, "/exercise", shelf)
     key = f"{phase_id}/{other.slug}+"
     if any(row.key == key for row in rows):
         raise Unfit("/exercise", "duplicate", "Added to this phase before.")
     return [
         _told(
             Prescribed(
-                id=str(uuid5(assignment.pk, f"{key}/{side}")),
+                id=str(uuid5(shelf.assignment.pk, f"{key}/{side}")),
                 version=1,
                 phase_id=phase_id,
                 key=key,
@@ -533,14 +658,14 @@ def _added(
             ),
             change,
         )
-        for side in _sides_of(other, assignment)
+        for side in _sides_of(other, shelf.assignment, "/exercise")
     ]
 
 
-def _sides_of(exercise: Exercise, assignment: Assignment) -> tuple[Side, ...]:
+def _sides_of(exercise: Exercise, assignment: Assignment, at: str) -> tuple[Side, ...]:
     sides = sides_of(exercise.side, assignment.side)
     if not sides:
-        raise Unfit("/exercise", "invalid-value", "It is for a healthy side, and there is none.")
+        raise Unfit(at, "invalid-value", "It is for a healthy side, and there is none.")
     return sides
 
 

@@ -15,7 +15,7 @@ from django.db import transaction
 
 from backend.care import deciding, feed, prescribing, proposing
 from backend.care.lived import Zones
-from backend.care.models import Assignment, AssignmentVersion, Change, Event, Progression, Session
+from backend.care.models import Assignment, Change, Event, Progression, Session
 from backend.care.prescribing import AssignmentEnded, AssignmentGateFailed, Wish
 from backend.care.selectors import Course, course_of, today_of
 from backend.clinics.actions import lock
@@ -422,27 +422,15 @@ def _changed(
     now: datetime,
 ) -> list[feed.Touched]:
     """The facts: the next version of the plan, and the phase from its date on."""
-    assignment, patient = course.assignment, course.assignment.patient
+    assignment = course.assignment
     assignment.version += 1
     assignment.updated_at = now
     assignment.save(update_fields=["version", "updated_at"])
     touched = [feed.Touched(Change.Type.ASSIGNMENT, assignment.pk, assignment.version)]
     if meaning.tailors:
-        held = course.versions[0]
-        rows = prescribing.retailored(course, decision.changes, patient)
-        version = AssignmentVersion.objects.create(
-            assignment=assignment,
-            number=assignment.version,
-            effective_date=on,
-            parts_of_day=held.parts_of_day,
-            training_days=held.training_days,
-            prescriptions=[prescribing.as_document(one) for one in rows],
-            changes=list(decision.changes),
-            reason=decision.note[:400],
-            made_by=by,
-            made_at=now,
-        )
-        touched += prescribing.given_by(version, patient)
+        phase_id, why = meaning.phase_id or state.phase_id, decision.note[:400]
+        number = assignment.version
+        touched += prescribing.change(course, decision.changes, on, phase_id, why, number, by, now)
     if meaning.phase_id:
         _record(row, Event.Kind.APPROVED, on, by, now, meaning.phase_id, state.started_on)
     return touched

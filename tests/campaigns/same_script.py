@@ -83,6 +83,7 @@ class Script:
         self.pushes()
         self.feed()
         self.reports()
+        self.tailoring()
         self.steps()
         self.protocols()
         self.oneself()
@@ -766,6 +767,39 @@ class Script:
                 self.ask("ana", "GET", f"{at}?{asked}")
             self.ask("cleo", "GET", at, expect=403)
             self.ask("ana", "GET", f"patients/{{otto_id}}/{kind}", expect=404)
+
+    def tailoring(self) -> None:
+        plan, today = "assignments/{plan}", self.today
+        bike, dig = "phase-1/ca-bike", "phase-1/sg-iso-heel-dig"
+        said = {"effective_date": today.isoformat(), "reason": "Öm"}
+        self.ask("ana", "GET", plan, tag="plan")
+        down = {"changes": [{"op": "swap", "key": dig, "to": "easier"}]}
+        self.ask("ana", "PATCH", plan, {**said, **down}, expect=428)
+        self.ask("ana", "PATCH", plan, {**said, **down}, expect=412, If_Match='"x"')
+        self.ask("cleo", "PATCH", plan, {**said, **down}, expect=403, If_Match="*")
+        for change in self.few((
+            {"op": "remove", "key": "x"}, {"op": "add", "exercise": "sg-nordic"},
+            {"op": "add", "exercise": "st-hamstring-towel"}, {"op": "set_limit", "key": bike},
+            {"op": "set_limit", "key": bike, "during_max": 6}, {"op": "add", "key": bike},
+            {"op": "swap", "key": "phase-1/ba-single-leg", "to": "easier"},
+        ), 4):  # fmt: skip
+            self.ask("ana", "PATCH", plan, {**said, "changes": [change]}, expect=422,
+                     If_Match="{plan_tag}")  # fmt: skip
+        self.ask("ana", "PATCH", plan, {**said, **down}, expect=200, If_Match="{plan_tag}",
+                 tag="plan")  # fmt: skip
+        self.ask("ben", "GET", "me/plan?days=28", expect=200)
+        more = [
+            {"op": "set_dose", "key": bike, "dose": {"sets": 2, "duration_s": 60}},
+            {"op": "add", "exercise": "co-dead-bug"},
+            {"op": "swap", "key": dig, "exercise": "sg-iso-heel-dig"},
+        ]
+        later = {"effective_date": (today + 3 * A_DAY).isoformat(), "changes": more}
+        self.ask("ana", "PATCH", plan, {**said, **later}, expect=200, If_Match="{plan_tag}",
+                 tag="plan")  # fmt: skip
+        self.ask("ana", "PATCH", plan, {**said, **down}, expect=409, If_Match="{plan_tag}")
+        self.ask("ana", "GET", f"{plan}?version=1", expect=200)
+        self.ask("ben", "GET", "me/plan?days=28", expect=200)
+        self.ask("ben", "GET", "me/sync/changes", expect=200)
 
     def steps(self) -> None:
         plan, today = "assignments/{plan}", self.today

@@ -68,6 +68,7 @@ OPERATIONS = {
     "assignment_create": "POST /patients/{id}/assignments",
     "assignment_preview": "POST /patients/{id}/assignments/preview",
     "assignment_get": "GET /assignments/{id}",
+    "assignment_tailor": "PATCH /assignments/{id}",
     "assignment_pause": "POST /assignments/{id}/pause",
     "assignment_resume": "POST /assignments/{id}/resume",
     "assignment_end": "POST /assignments/{id}/end",
@@ -88,11 +89,12 @@ ENUMS = {
     "ConditionCode", "ConsentCode", "CriterionResult", "DayType", "DecisionOutcome",
     "DecisionReason", "DifferenceKind", "DoseSide", "DoseUnit", "EffortScale", "EntryState",
     "EpisodeEndReason", "EvidenceTag", "ExerciseKind", "ExerciseSide", "FlagAction", "FlagLevel",
-    "FlagStatus", "LegSymptom", "MediaType", "PainAdviceCode", "PartOfDay", "PatientStatus",
-    "Platform", "ProblemRegion", "ProgressionStatus", "ProtocolEffortScale", "ProtocolGate",
-    "ProtocolStatus", "Recommendation", "RecordType", "Role", "ScheduleKind", "ScreenCode",
-    "ScreeningMoment", "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason",
-    "SlotStatus", "StopSignCode", "TailoringOp", "Timeliness", "UploadStatus", "Weekday",
+    "FlagStatus", "LadderStep", "LegSymptom", "MediaType", "PainAdviceCode", "PartOfDay",
+    "PatientStatus", "Platform", "ProblemRegion", "ProgressionStatus", "ProtocolEffortScale",
+    "ProtocolGate", "ProtocolStatus", "Recommendation", "RecordType", "Role", "ScheduleKind",
+    "ScreenCode", "ScreeningMoment", "SessionOutcome", "SessionState", "Sex", "Side",
+    "SkipReason", "SlotStatus", "StopSignCode", "TailoringOp", "Timeliness", "UploadStatus",
+    "Weekday",
 }  # fmt: skip
 
 PUBLIC = {"meta_get", "enrolment_check"}
@@ -106,7 +108,7 @@ MATCHED = {
     "me_update": False, "exercise_update": False, "patient_update": True, "episode_update": False,
     "protocol_update": True, "protocol_publish": True, "protocol_retire": True,
     "assignment_pause": True, "assignment_resume": True, "assignment_end": True,
-    "progression_decide": True,
+    "assignment_tailor": True, "progression_decide": True,
 }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ CODES = {
     "state-conflict": 409,
     "not-a-draft": 409,
     "assignment-ended": 409,
+    "change-scheduled": 409,
     "overlapping-assignment": 409,
     "already-enrolled": 409,
     "duplicate-identifier": 409,

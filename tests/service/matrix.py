@@ -113,6 +113,7 @@ WHO = {
     "assignment_create": "T",
     "assignment_preview": "T",
     "assignment_get": "PTA",
+    "assignment_tailor": "T",
     "assignment_pause": "T",
     "assignment_resume": "T",
     "assignment_end": "T",
@@ -551,6 +552,12 @@ def _step(world: World, ids: Ids) -> dict[str, Any]:
     return {"from": world.ben.today.isoformat(), "reason": "Away"}
 
 
+def _tailored(world: World, ids: Ids) -> dict[str, Any]:
+    changes = [{"op": "remove", "key": "phase-1/ca-bike"}]
+    on = world.ben.today.isoformat()
+    return {"effective_date": on, "reason": "Too much", "changes": changes}
+
+
 def _next_revision(world: World, ids: Ids) -> str:
     return "revision=2"
 
@@ -611,6 +618,7 @@ RECIPES = {
     "assignment_create": Recipe("patient", _assignment),
     "assignment_preview": Recipe("patient", _assignment),
     "assignment_get": Recipe("assignment"),
+    "assignment_tailor": Recipe("assignment", _tailored, tag="assignment"),
     "assignment_pause": Recipe("assignment", _step, tag="assignment"),
     "assignment_resume": Recipe("paused", _step, tag="paused"),
     "assignment_end": Recipe("assignment", _step, tag="assignment"),

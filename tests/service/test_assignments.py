@@ -514,7 +514,7 @@ GATED = "phase-3/ng-sciatic-slr-tensioner"
                          id=f"{op} {slug}")
             for slug in TENSIONERS
             for op, more in (("add", {}), ("add", {"phase_id": "phase-3"}),
-                             ("swap", {"key": "phase-3/ca-walk-jog"}))
+                             ("swap", {"key": "phase-3/ca-run-speed-stage"}))
         ),
     ],
 )  # fmt: skip

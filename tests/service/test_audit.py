@@ -141,6 +141,7 @@ def test_who_withdrew_consent_is_read_and_not_written(
         ("POST", f"{one}/episodes", {}),
         ("POST", f"{one}/invitations", None),
         ("PATCH", f"episodes/{thigh.pk}", {"title": "x"}),
+        ("PATCH", plan, {}),
         *(("POST", f"{plan}/{name}", step) for name in ("pause", "resume", "end")),
     ]
     for method, path, body in writes:

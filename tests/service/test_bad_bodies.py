@@ -440,6 +440,7 @@ class Arriving(BytesIO):
         ("POST", "patients/{patient}/invitations"),
         ("POST", "patients/{patient}/assignments"),
         ("POST", "assignments/{plan}/pause"),
+        ("PATCH", "assignments/{plan}"),
         ("PATCH", "episodes/{episode}"),
         ("POST", "exercises"),
         ("POST", "protocols"),

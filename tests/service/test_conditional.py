@@ -26,6 +26,7 @@ TAGGED = {
 REQUIRED = {
     "patient_update", "protocol_update", "protocol_publish", "protocol_retire",
     "assignment_pause", "assignment_resume", "assignment_end", "progression_decide",
+    "assignment_tailor",
 }  # fmt: skip
 OPTIONAL = {"me_update", "episode_update", "exercise_update"}
 
@@ -80,7 +81,8 @@ def office(ana: Staff, ben: OwnPhone, plan_of_ben: Any, grade_1: ProtocolVersion
         "protocol_publish": f"protocols/{draft['id']}/publish",
         "protocol_retire": f"{ours}/retire", "protocol_versions": f"{ours}/versions",
         "protocol_diff": f"{ours}/diff?from=1.0.0&to=1.0.0",
-        "assignment_get": plan, "assignment_pause": f"{plan}/pause",
+        "assignment_get": plan, "assignment_tailor": plan,
+        "assignment_pause": f"{plan}/pause",
         "assignment_resume": f"{plan}/resume", "assignment_end": f"{plan}/end",
         "progression_get": f"progressions/{proposal['id']}",
         "progression_decide": f"progressions/{proposal['id']}/decision",
@@ -200,6 +202,11 @@ def bodies(office: Office, grade_1: ProtocolVersion) -> dict[str, Any]:
         "assignment_resume": step,
         "assignment_end": step,
         "progression_decide": {"outcome": "approve"},
+        "assignment_tailor": {
+            "effective_date": step["from"],
+            "reason": "Too much",
+            "changes": [{"op": "set_limit", "key": "phase-1/ca-bike", "during_max": 1}],
+        },
     }
 
 

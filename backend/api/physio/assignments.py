@@ -1,4 +1,4 @@
-"""Plans: assign and preview, read, pause, resume, end."""
+"""Plans: assign and preview, read, tailor, pause, resume, end."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from backend.care.models import Assignment
 from backend.care.prescribing import (
     AssignmentEnded,
     AssignmentGateFailed,
+    ChangeScheduled,
     OverlappingAssignment,
     Wish,
     assignment_of,
@@ -55,7 +56,7 @@ TAKES = {
     "set_days": OF_ROW | {"schedule"},
     "set_limit": OF_ROW | {"during_max"},
     "remove": OF_ROW,
-    "swap": OF_ROW | DOSAGE | {"exercise"},
+    "swap": OF_ROW | DOSAGE | {"exercise", "to"},
     "add": DOSAGE | {"op", "exercise", "phase_id"},
     "add by key": DOSAGE | {"op", "key"},
 }
@@ -139,7 +140,8 @@ class TailoringIn(In):
     """One operation of tailoring. `key` names a row of the protocol: "phase-1/sg-nordic".
 
     `add` switches on a row by its `key`, or brings an `exercise`; it and `swap` may say a dose,
-    days and a limit. All others take what they are named after, and `remove` nothing.
+    days and a limit. `swap` names an `exercise`, or goes one step `to` an easier or harder one, as
+    the catalogue has it. All others take what they are named after, and `remove` nothing.
     """
 
     op = Word(OPS)
@@ -147,6 +149,7 @@ class TailoringIn(In):
     prescription_id = Uid(required=False)
     phase_id = Text(40, required=False)
     exercise = Text(80, required=False)
+    to = Word(("easier", "harder"), required=False)
     dose = DoseIn(required=False)
     schedule = ExerciseScheduleIn(required=False)
     during_max = Whole(0, 10, required=False)
@@ -154,6 +157,8 @@ class TailoringIn(In):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         op = "add by key" if attrs["op"] == "add" and "key" in attrs else attrs["op"]
         needed = {*NEEDS.get(op, ())}
+        if op == "swap" and "to" in attrs:
+            needed.discard("exercise")
         if op in NEEDS_ROW and not {"key", "prescription_id"} & attrs.keys():
             needed.add("key")
         errors = {
@@ -164,6 +169,8 @@ class TailoringIn(In):
         }
         if errors:
             raise serializers.ValidationError({name: errors[name] for name in sorted(errors)})
+        if {"exercise", "to"} <= attrs.keys():
+            raise serializers.ValidationError({"to": ["Or exercise."]}, code="invalid")
         return attrs
 
 
@@ -175,14 +182,32 @@ class AssignmentScheduleIn(In):
 
 
 class AssignmentIn(In):
+    """`phase_started_on`: since when the patient is in the phase, if that is before the start."""
+
     protocol_id = Uid()
     protocol_version = Text(20)
     episode_id = Uid()
     start_date = Day()
     start_phase_id = Text(40, required=False)
+    phase_started_on = Day(required=False)
     side = Word(("left", "right", "both", "none"), required=False)
     schedule = AssignmentScheduleIn(required=False)
     tailoring = Many(TailoringIn(), 60, required=False)
+
+
+class TailorIn(In):
+    """What changes from a date on: today or later, and not before a change scheduled already."""
+
+    # Unlike other `PATCH`es it leaves nothing out, and the description has to say so.
+    partial: bool = property(lambda _: False, lambda _, __: None)  # type: ignore[assignment]
+    effective_date = Day()
+    reason = Text(400)
+    changes = Many(TailoringIn(), 60)
+
+    def validate_changes(self, sent: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if not sent:
+            raise serializers.ValidationError(["At least one."], code="required")
+        return sent
 
 
 class GateOut(serializers.Serializer[Any]):
@@ -225,6 +250,7 @@ class OfPatient(AboutPatient):
             start_date=said["start_date"],
             side=said.get("side", ""),
             start_phase_id=said.get("start_phase_id", ""),
+            phase_started_on=said.get("phase_started_on"),
             parts_of_day=tuple(schedule.get("parts_of_day", ())),
             training_days=tuple(sorted({DAYS.index(day) for day in schedule.get("days", ())})),
             changes=[plain_change(change) for change in said.get("tailoring", ())],
@@ -294,24 +320,9 @@ class OneAssignment(StaffEndpoint):
         return etag_of(as_json(self.shown(row)))
 
 
-class AssignmentOne(OneAssignment):
-    roles = frozenset({Role.PHYSIOTHERAPIST, Role.CLINIC_ADMIN, Role.PATIENT})
+class Changing(OneAssignment):
+    """A change of what a patient is told to do."""
 
-    @operation(
-        "assignment_get", gives={200: AssignmentOut, 304: None},
-        params=[query("version", "With the prescriptions that held at this version.", NUMBER)],
-        tag="plans",
-    )  # fmt: skip
-    def get(self, request: Request, id: str) -> Response:
-        row = self.found(id)
-        shown = assignment_shown(row, today_of(row.patient, self.now), _version_asked(request))
-        return tagged(request, shown)
-
-
-class Step(OneAssignment):
-    """A change of whether the plan runs."""
-
-    roles = frozenset({Role.PHYSIOTHERAPIST})
     takes: ClassVar[type[In]]
 
     def step(
@@ -325,6 +336,47 @@ class Step(OneAssignment):
             match(request, self.tag(row), required=True)
             row = taken(row, said)
         return Response(self.shown(row), headers={"ETag": self.tag(row)})
+
+
+class AssignmentOne(Changing):
+    roles = frozenset({Role.PHYSIOTHERAPIST, Role.CLINIC_ADMIN, Role.PATIENT})
+    takes = TailorIn
+
+    @operation(
+        "assignment_get", gives={200: AssignmentOut, 304: None},
+        params=[query("version", "With the prescriptions that held at this version.", NUMBER)],
+        tag="plans",
+    )  # fmt: skip
+    def get(self, request: Request, id: str) -> Response:
+        row = self.found(id)
+        shown = assignment_shown(row, today_of(row.patient, self.now), _version_asked(request))
+        return tagged(request, shown)
+
+    @operation(
+        "assignment_tailor", takes=TailorIn, gives={200: AssignmentOut}, match="must",
+        refuses=[AssignmentEnded, ChangeScheduled], tag="plans",
+    )  # fmt: skip
+    def patch(self, request: Request, id: str) -> Response:
+        """Makes a new version, in force from `effective_date` on; those before stay readable."""
+        self.demand(Role.PHYSIOTHERAPIST)
+        return self.step(
+            request,
+            id,
+            lambda row, said: prescribing.tailor(
+                assignment=row,
+                first=said["effective_date"],
+                reason=said["reason"],
+                changes=[plain_change(change) for change in said["changes"]],
+                by=self.person,
+                now=self.now,
+            ),
+        )
+
+
+class Step(Changing):
+    """A change of whether the plan runs."""
+
+    roles = frozenset({Role.PHYSIOTHERAPIST})
 
 
 PauseIn = type(

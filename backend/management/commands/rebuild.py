@@ -1,0 +1,73 @@
+"""Judges every course from its facts anew, and tells what was stored otherwise."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+from rich.console import Console
+from rich.progress import Progress
+
+from backend.care.rebuilding import rebuild
+from backend.clinics.models import Clinic, Patient
+
+
+class Command(BaseCommand):
+    help = (
+        "Makes day book, flags, proposals and plans anew from the facts, patient by patient, and "
+        "tells what was not so before. Exits with 1 where something was, or could not be judged. "
+        "Safe to repeat, and while the service runs."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--patient", type=UUID, help="of this patient alone")
+        parser.add_argument("--clinic", type=UUID, help="of the patients of this clinic alone")
+        parser.add_argument("--check", action="store_true", help="tell only, and change nothing")
+        parser.add_argument(
+            "--quiet", action="store_true", help="differences are expected: no lines, and no 1"
+        )
+
+    def handle(
+        self,
+        *,
+        patient: UUID | None,
+        clinic: UUID | None,
+        check: bool,
+        quiet: bool,
+        **options: Any,
+    ) -> None:
+        ids = _patients(patient, clinic)
+        console = Console(file=sys.stderr)
+        differ, failed, now = 0, 0, timezone.now()
+        with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+            for id in progress.track(ids, description="Patients"):
+                try:
+                    changed = rebuild(patient_id=id, now=now, keep=not check)
+                except Exception as error:  # of one patient; messages may quote what they wrote
+                    failed += 1
+                    self.stderr.write(f"patient {id}: not judged: {type(error).__name__}")
+                    continue
+                differ += len(changed)
+                for one in () if quiet else changed:
+                    self.stdout.write(f"patient {id}, plan {one}")
+        done = "would be made anew" if check else "made anew"
+        self.stdout.write(f"{len(ids)} patients; {differ} plans {done}; {failed} not judged")
+        if failed or (differ and not quiet):
+            sys.exit(1)
+
+
+def _patients(patient: UUID | None, clinic: UUID | None) -> list[UUID]:
+    rows = Patient.objects.filter(assignments__isnull=False).distinct().order_by("pk")
+    if patient is not None:
+        if not Patient.objects.filter(pk=patient).exists():
+            raise CommandError("There is no such patient.")
+        rows = rows.filter(pk=patient)
+    if clinic is not None:
+        if not Clinic.objects.filter(pk=clinic).exists():
+            raise CommandError("There is no such clinic.")
+        rows = rows.filter(clinic=clinic)
+    return list(rows.values_list("pk", flat=True))
