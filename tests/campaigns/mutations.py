@@ -311,7 +311,7 @@ def _scalars(node: yaml.Node | None, where: str) -> Iterator[tuple[int, int, str
             yield start, end, TRUTHS[node.value], where
         elif where.endswith("/kind") and node.value in KINDS:
             yield start, end, KINDS[node.value], where
-        elif where.endswith("/when"):
+        elif where.endswith("/when") and "(" in node.value:  # a predicate
             for found in IN_PREDICATES.finditer(node.value):
                 for new in _in_predicate(found):
                     yield start + found.start(), start + found.end(), new, where

@@ -347,11 +347,27 @@ def test_levels_of_safety() -> None:
     assert safety().unanswered_weekly_days == 14
 
 
+def test_when_questions_are_asked() -> None:
+    """Section 3 of safety: within 24 h before the start, weekly, monthly, and always."""
+    found = {
+        row["moment"]: (row.get("within_h"), row.get("every_days"), row.get("all_signs", False))
+        for row in file("protocols/safety.yaml")["asking"]
+    }
+    assert found == {
+        "intake": (24, None, True),
+        "session_start": (None, None, False),
+        "next_morning": (None, None, False),
+        "weekly": (None, 7, False),
+        "always": (None, None, True),
+        "warning_card": (None, 30, False),
+    }
+
+
 # What a rule finds out by itself; everything else is asked of the patient.
 COMPUTED = """
     severe review-4wk review-6wk age-review regress-in-phase-1 red-after-regress gap-7 late-data
     high-pain-before session-during-stop reclassify-nerve consider-glides consider-pht
-    consider-lumbar consider-root
+    consider-lumbar consider-root screen-unanswered
 """
 
 
