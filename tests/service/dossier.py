@@ -143,7 +143,7 @@ CONTENT = {
     "exercises/library/strengthening.yaml": "e234465dd37e4dfe",
     "exercises/library/stretch.yaml": "1a5c4bf6aa006b7a",
     "exercises/sources.yaml": "efe88dcf75e49215",
-    "protocols/metrics.yaml": "b7232841076d537c",
+    "protocols/metrics.yaml": "4f0819b7aa4b364a",
     "protocols/rules.yaml": "43584321bf0d9846",
-    "protocols/safety.yaml": "ec54bbc421de92cd",
+    "protocols/safety.yaml": "083900b1ef4834f7",
 }
