@@ -611,7 +611,7 @@ def test_a_check_in_raises_flags_at_once(
 
 def _forget_flags() -> None:
     for model in (Flag, Event, Progression, ClosedDay, Session, CheckIn, Revision):
-        model.objects.all().delete()  # type: ignore[attr-defined]
+        model.objects.all().delete()
     judged_again()
 
 
