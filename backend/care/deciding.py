@@ -18,6 +18,8 @@ from django.db.models import CharField, DateField, UUIDField, Value
 from backend.care import feed, proposing
 from backend.care.flags import lower_flag, raise_flag
 from backend.care.lived import (
+    CHECK_IN,
+    SESSION,
     SYMPTOMS_HELD,
     Facts,
     Piece,
@@ -90,7 +92,8 @@ class Verdicts:
     open: Sequence[Judged]
     after: State  # of the last closed date, or the start
     chain: Sequence[Judged]  # what later verdicts may look at, up to the last closed date
-    is_whole: bool  # from the first date on
+    changed_from: date | None  # where the first date can lie whose verdict is another one
+    kept: Sequence[Any] = ()  # the chain as it was carried, and so what is carried again
 
     @property
     def state(self) -> State:
@@ -98,18 +101,26 @@ class Verdicts:
 
 
 def recompute(
-    *, course: Course, patient: Patient, now: datetime, since: date | None = None
+    *,
+    course: Course,
+    patient: Patient,
+    now: datetime,
+    since: date | None = None,
+    catches_up: bool = False,
 ) -> Difference:
     """Judge a course again, after a fact that speaks of dates from `since` on.
 
     Without `since`, or where a date that was closed is spoken of, all of it is replayed; else
-    judging goes on from what was carried.
+    judging goes on from what was carried. A course that is behind is replayed as well, unless it
+    `catches_up`: then `since` covers all that was not judged.
     """
     zones = Zones.of(patient)
+    if course.assignment.is_behind and not catches_up:
+        since = None
     verdicts = _onward(course, patient, zones, now, since) if since else None
     if verdicts is None:
         facts = facts_of(course, patient)
-        verdicts = _whole(course, facts, now)
+        verdicts = _whole(course, facts, now, since)
         known = _carried_facts(facts, verdicts)
     else:
         carried = course.assignment.carried or {}
@@ -144,7 +155,12 @@ def _last_date(course: Course, zones: Zones, now: datetime) -> date:
     return today if ended is None else min(today, ended)
 
 
-def _whole(course: Course, facts: Facts, now: datetime) -> Verdicts:
+# A fact of one date can mean something for one before it, as a rating does for its session; how far
+# back is found in no rule, so this is more than enough. It only saves comparing.
+REACHES_BACK = timedelta(days=14)
+
+
+def _whole(course: Course, facts: Facts, now: datetime, since: date | None) -> Verdicts:
     """From the first date on, with what was late where it came (T8)."""
     first, last = course.assignment.start_date, _last_date(course, facts.zones, now)
     reviews, stop = standing_before(facts, first)
@@ -156,7 +172,10 @@ def _whole(course: Course, facts: Facts, now: datetime) -> Verdicts:
     after = opened[0].before if opened and not closed else engine.start()
     if closed:
         after = closed[-1].after
-    return Verdicts(engine, closed, opened, after, closed, is_whole=True)
+    changed_from, judged_to = first, course.assignment.judged_to
+    if since is not None and judged_to is not None:
+        changed_from = min(since - REACHES_BACK, judged_to + A_DAY)
+    return Verdicts(engine, closed, opened, after, closed, changed_from)
 
 
 def _onward(
@@ -182,8 +201,8 @@ def _onward(
         recalled(
             engine,
             (
-                Kept(state_from_json(before), day_from_json(day), planned)
-                for before, day, planned in carried["chain"]
+                Kept(state_from_json(before), day_from_json(day), planned, rule)
+                for before, day, planned, rule in carried["chain"]
             ),
         )
     )
@@ -205,7 +224,7 @@ def _onward(
             after = state
         else:
             opened.append(past)
-    return Verdicts(engine, closed, opened, after, [*chain, *closed], is_whole=False)
+    return Verdicts(engine, closed, opened, after, [*chain, *closed], None, carried["chain"])
 
 
 # --- What judging goes on from ----------------------------------------------------------------
@@ -291,9 +310,6 @@ def _open_facts(course: Course, patient: Patient, zones: Zones, judged_to: date)
     return facts
 
 
-SESSION, CHECK_IN = "session", "check_in"
-
-
 def _records(model: type[Session] | type[CheckIn], kind: str, after: str) -> Any:
     rows: Any = model.objects
     return rows.filter(
@@ -365,10 +381,11 @@ def _store(
 
 def _keep(course: Course, **values: Any) -> None:
     assignment = course.assignment
-    if all(getattr(assignment, name) == value for name, value in values.items()):
+    new = {name: value for name, value in values.items() if getattr(assignment, name) != value}
+    if not new:
         return
-    Assignment.objects.filter(pk=assignment.pk).update(**values)
-    for name, value in values.items():
+    Assignment.objects.filter(pk=assignment.pk).update(**new)
+    for name, value in new.items():
         setattr(assignment, name, value)
     course.forget()
 
@@ -388,10 +405,14 @@ def _chain(verdicts: Verdicts, judged_to: date | None) -> list[list[object]]:
         return []
     sessions = [one.on for one in reversed(verdicts.chain) if one.counts]
     first = looks_back_to(verdicts.engine, verdicts.after, judged_to + A_DAY, sessions)
+    known = len(verdicts.kept)
     return [
-        [state_as_json(one.case.inherited), day_as_json(one.day), one.case.planned]
-        for one in verdicts.chain
-        if one.on >= first
+        *(told for told, one in zip(verdicts.kept, verdicts.chain, strict=False) if one.on >= first),
+        *(
+            [state_as_json(one.case.inherited), day_as_json(one.day), one.case.planned, one.rule]
+            for one in verdicts.chain[known:]
+            if one.on >= first
+        ),
     ]
 
 
@@ -402,16 +423,19 @@ ROW_FIELDS = (
     "is_half", "is_excused", "is_stopped", "eased", "open_gates", "alerts", "pain_before",
     "pain_during", "pain_next", "day", "after",
 )  # fmt: skip
+ALERTS, DAY = ROW_FIELDS.index("alerts"), ROW_FIELDS.index("day")
+Said = list[Any]  # by a row, field by field
 
 
-def _write_days(course: Course, verdicts: Verdicts, found: Difference) -> dict[date, ClosedDay]:
-    """Bring the day book into step; what it said before, where all of it was judged anew."""
-    assignment = course.assignment
-    rows = [_row(course, one) for one in verdicts.closed]
-    stored: dict[date, ClosedDay] = {}
-    if verdicts.is_whole:
-        stored = {row.on: row for row in ClosedDay.objects.filter(assignment=assignment)}
-    changed = [row for row in rows if not _same(row, stored.get(row.on))]
+def _write_days(course: Course, verdicts: Verdicts, found: Difference) -> dict[date, Said]:
+    """Bring the day book into step; what it said before, where dates were judged anew."""
+    assignment, since = course.assignment, verdicts.changed_from
+    stored: dict[date, Said] = {}
+    if since is not None:
+        said = ClosedDay.objects.filter(assignment=assignment, on__gte=since)
+        stored = {on: told for on, *told in said.values_list("on", *ROW_FIELDS)}
+    rows = [_row(course, one) for one in verdicts.closed if since is None or one.on >= since]
+    changed = [row for row in rows if _said_by(row) != stored.get(row.on)]
     gone = stored.keys() - {row.on for row in rows}
     if changed:
         ClosedDay.objects.bulk_create(
@@ -467,10 +491,8 @@ def _terms(course: Course, judged: Judged) -> Terms:
     )
 
 
-def _same(row: ClosedDay, other: ClosedDay | None) -> bool:
-    return other is not None and all(
-        getattr(row, name) == getattr(other, name) for name in ROW_FIELDS
-    )
+def _said_by(row: ClosedDay) -> Said:
+    return [getattr(row, name) for name in ROW_FIELDS]
 
 
 # --- Flags ------------------------------------------------------------------------------------
@@ -482,24 +504,27 @@ def _codes_of(judged: Judged) -> set[str]:
     return codes - set(judged.day.review_signs)
 
 
-def _codes_stored(row: ClosedDay) -> set[str]:
-    codes = {code for level, code in row.alerts if level == "routine"}
-    return codes - set(day_from_json(row.day).review_signs)
+def _codes_stored(told: Said) -> set[str]:
+    codes = {code for level, code in told[ALERTS] if level == "routine"}
+    return codes - set(day_from_json(told[DAY]).review_signs) if codes else codes
 
 
 def _raise_and_lower(
     assignment: Assignment,
     patient: Patient,
     verdicts: Verdicts,
-    stored: Mapping[date, ClosedDay],
+    stored: Mapping[date, Said],
     before: Mapping[str, Any],
     found: Difference,
     now: datetime,
 ) -> None:
     """Raise what verdicts ask for and had not asked for before; take back what they do not any
     more. What a person has dealt with stays as it is."""
-    judged = [*verdicts.closed, *verdicts.open]
+    judged, since = [*verdicts.closed, *verdicts.open], verdicts.changed_from
     wanted = {(one.on, code) for one in judged for code in _codes_of(one)}
+    still = {code for _, code in wanted}
+    if since is not None:
+        wanted = {(on, code) for on, code in wanted if on >= since}
     had = {
         (date.fromisoformat(on), code)
         for on, codes in before.get("alerts", {}).items()
@@ -510,7 +535,6 @@ def _raise_and_lower(
         flag = raise_flag(patient=patient, code=code, on=on, source=source, now=now, by_rule=True)
         found.flags.append(f"{code} on {on}")
         found.effects.append(flag_effect(flag))
-    still = {code for _, code in wanted}
     for on, code in sorted(had - wanted):
         if lower_flag(patient=patient, code=code, source=source, now=now, last=code not in still):
             found.flags.append(f"no {code} on {on}")

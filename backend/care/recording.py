@@ -276,6 +276,8 @@ def _put_off(
     """Should this process end before it settles, a sweep finds what is behind."""
     key = None if course is None else course.id
     known = batch.unsettled.get(key)
+    if course is not None and known is None and course.assignment.is_behind:
+        since = course.assignment.start_date  # an earlier push did not come to its end
     batch.unsettled[key] = since if known is None else min(known, since)
     if known is not None:
         return
@@ -300,7 +302,9 @@ def settle(*, patient: Patient, batch: Batch, now: datetime) -> deciding.Differe
         for course in courses:
             assert course is not None
             since = batch.unsettled[course.id]
-            found += deciding.recompute(course=course, patient=patient, now=now, since=since)
+            found += deciding.recompute(
+                course=course, patient=patient, now=now, since=since, catches_up=True
+            )
     batch.unsettled.clear()
     deciding.tell(patient, found, (), now=now)
     batch.change_seq = patient.change_seq

@@ -21,6 +21,7 @@ class Kept:
     inherited: State  # Judged.case.inherited
     day: Day
     planned: int  # Judged.case.planned
+    rule: str = ""  # Judged.rule, where it is known
     told: tuple[Alert, ...] = ()
 
 
@@ -33,7 +34,7 @@ def recalled(course: Course, kept: Iterable[Kept]) -> tuple[Judged, ...]:
     chain: list[Judged] = []
     for one in kept:
         last = chain[-1] if chain else None
-        judged = judge(course, one.inherited, last, one.day, planned=one.planned)
+        judged = judge(course, one.inherited, last, one.day, planned=one.planned, row=one.rule)
         chain.append(replace(judged, told=one.told) if one.told else judged)
     return tuple(chain)
 

@@ -123,7 +123,9 @@ def stored(one: Judged) -> Kept:
     """A date as it comes back from JSON."""
     inherited = json.loads(json.dumps(state_as_json(one.case.inherited)))
     day = json.loads(json.dumps(day_as_json(one.day)))
-    return Kept(state_from_json(inherited), day_from_json(day), one.case.planned, one.told)
+    return Kept(
+        state_from_json(inherited), day_from_json(day), one.case.planned, one.rule, one.told
+    )
 
 
 def cut(
