@@ -18,8 +18,6 @@ from django.db.models import CharField, DateField, UUIDField, Value
 from backend.care import feed, proposing
 from backend.care.flags import lower_flag, raise_flag
 from backend.care.lived import (
-    CHECK_IN,
-    SESSION,
     SYMPTOMS_HELD,
     Facts,
     Piece,
@@ -92,8 +90,13 @@ class Verdicts:
     open: Sequence[Judged]
     after: State  # of the last closed date, or the start
     chain: Sequence[Judged]  # what later verdicts may look at, up to the last closed date
-    changed_from: date | None  # where the first date can lie whose verdict is another one
+    changed_from: date | None  # of a whole replay: the first date whose verdict may be another one
     kept: Sequence[Any] = ()  # the chain as it was carried, and so what is carried again
+
+    @property
+    def is_whole(self) -> bool:
+        """From the first date on."""
+        return self.changed_from is not None
 
     @property
     def state(self) -> State:
@@ -101,22 +104,14 @@ class Verdicts:
 
 
 def recompute(
-    *,
-    course: Course,
-    patient: Patient,
-    now: datetime,
-    since: date | None = None,
-    catches_up: bool = False,
+    *, course: Course, patient: Patient, now: datetime, since: date | None = None
 ) -> Difference:
     """Judge a course again, after a fact that speaks of dates from `since` on.
 
     Without `since`, or where a date that was closed is spoken of, all of it is replayed; else
-    judging goes on from what was carried. A course that is behind is replayed as well, unless it
-    `catches_up`: then `since` covers all that was not judged.
+    judging goes on from what was carried. Of a course that is behind, `since` covers that, too.
     """
     zones = Zones.of(patient)
-    if course.assignment.is_behind and not catches_up:
-        since = None
     verdicts = _onward(course, patient, zones, now, since) if since else None
     if verdicts is None:
         facts = facts_of(course, patient)
@@ -134,7 +129,8 @@ def recompute_all(*, patient: Patient, now: datetime, since: date | None = None)
     rows = Assignment.objects.filter(patient=patient, next_close_at__isnull=False).with_record()
     for assignment in rows.order_by("start_date", "id"):
         assignment.patient = patient
-        found += recompute(course=course_of(assignment), patient=patient, now=now, since=since)
+        from_on = None if assignment.is_behind else since
+        found += recompute(course=course_of(assignment), patient=patient, now=now, since=from_on)
     return found
 
 
@@ -201,8 +197,13 @@ def _onward(
         recalled(
             engine,
             (
-                Kept(state_from_json(before), day_from_json(day), planned, rule)
-                for before, day, planned, rule in carried["chain"]
+                Kept(
+                    state_from_json(before),
+                    day_from_json(day),
+                    planned,
+                    verdict=(rule, Outcome(outcome)),
+                )
+                for before, day, planned, rule, outcome in carried["chain"]
             ),
         )
     )
@@ -310,6 +311,9 @@ def _open_facts(course: Course, patient: Patient, zones: Zones, judged_to: date)
     return facts
 
 
+SESSION, CHECK_IN = "session", "check_in"
+
+
 def _records(model: type[Session] | type[CheckIn], kind: str, after: str) -> Any:
     rows: Any = model.objects
     return rows.filter(
@@ -409,7 +413,13 @@ def _chain(verdicts: Verdicts, judged_to: date | None) -> list[list[object]]:
     return [
         *(told for told, one in zip(verdicts.kept, verdicts.chain, strict=False) if one.on >= first),
         *(
-            [state_as_json(one.case.inherited), day_as_json(one.day), one.case.planned, one.rule]
+            [
+                state_as_json(one.case.inherited),
+                day_as_json(one.day),
+                one.case.planned,
+                one.rule,
+                one.outcome.value,
+            ]
             for one in verdicts.chain[known:]
             if one.on >= first
         ),
@@ -520,21 +530,20 @@ def _raise_and_lower(
 ) -> None:
     """Raise what verdicts ask for and had not asked for before; take back what they do not any
     more. What a person has dealt with stays as it is."""
-    judged, since = [*verdicts.closed, *verdicts.open], verdicts.changed_from
+    judged = [*verdicts.closed, *verdicts.open]
     wanted = {(one.on, code) for one in judged for code in _codes_of(one)}
-    still = {code for _, code in wanted}
-    if since is not None:
-        wanted = {(on, code) for on, code in wanted if on >= since}
     had = {
         (date.fromisoformat(on), code)
         for on, codes in before.get("alerts", {}).items()
         for code in codes
     } | {(on, code) for on, row in stored.items() for code in _codes_stored(row)}
     source = ("assignment", assignment.pk)
-    for on, code in sorted(wanted - had):
+    since = verdicts.changed_from or date.min
+    for on, code in sorted(one for one in wanted - had if one[0] >= since):
         flag = raise_flag(patient=patient, code=code, on=on, source=source, now=now, by_rule=True)
         found.flags.append(f"{code} on {on}")
         found.effects.append(flag_effect(flag))
+    still = {code for _, code in wanted}
     for on, code in sorted(had - wanted):
         if lower_flag(patient=patient, code=code, source=source, now=now, last=code not in still):
             found.flags.append(f"no {code} on {on}")

@@ -14,13 +14,9 @@ from typing import Any, Literal, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from django.db.models import CharField, UUIDField, Value
-from django.db.models.fields.json import KT
-
 from backend.care.models import Assessment, CheckIn, Event, Revision, Session
 from backend.care.selectors import Course, closes_at
 from backend.clinics.models import Patient
-from backend.queries import Given, Written
 from protocols.engine import dates
 from protocols.engine.case import Course as EngineCourse
 from protocols.engine.case import State
@@ -402,10 +398,9 @@ def _is_severe(day: Day, severe: int) -> bool:
 # --- From rows to pieces ----------------------------------------------------------------------
 
 
-Told = tuple[datetime, datetime | None, Mapping[str, Any]]  # from when, until when, what
-
-
-def session_pieces(course_id: UUID, told: Iterable[Told]) -> Iterator[Piece]:
+def session_pieces(
+    course_id: UUID, told: Iterable[tuple[datetime, datetime | None, Mapping[str, Any]]]
+) -> Iterator[Piece]:
     """Of what one session said, from when until when; what names another plan says nothing here."""
     for at, until, content in told:
         if content.get("assignment_id") == str(course_id):
@@ -413,7 +408,11 @@ def session_pieces(course_id: UUID, told: Iterable[Told]) -> Iterator[Piece]:
             yield Piece(on, at, until, "session", content)
 
 
-def check_in_pieces(phone_id: UUID, told: Iterable[Told], rates: str | None) -> Iterator[Piece]:
+def check_in_pieces(
+    phone_id: UUID,
+    told: Iterable[tuple[datetime, datetime | None, Mapping[str, Any]]],
+    rates: str | None,
+) -> Iterator[Piece]:
     """Of what one check-in said: a rating of a session day, or a report of its own date."""
     for at, until, content in told:
         on = date.fromisoformat(content["local_date"])
@@ -443,67 +442,56 @@ def event_pieces(rows: Iterable[Event]) -> Iterator[Piece]:
         yield Piece(row.on, row.at, None, "event", row)
 
 
-class Head(NamedTuple):
-    """A record as it stands; what else its row says is not needed here."""
-
-    kind: str
-    phone_id: UUID
-    received_at: datetime
-    history_count: int
-    content: Mapping[str, Any] | None
-    rates: str | None
-
-
-def timeline(head: Head, revisions: Iterable[Revision]) -> Iterator[Told]:
-    """What a record said, from when until when. The highest revision that had come stood."""
-    standing: list[Revision] = []
-    for one in sorted(revisions, key=lambda row: (row.received_at, row.pk)):
-        if not standing or one.number > standing[-1].number:
-            standing.append(one)
-    if not standing and head.content is not None:
-        yield head.received_at, None, head.content
-    for n, one in enumerate(standing, 1):
-        if one.content is not None:
-            until = standing[n].received_at if n < len(standing) else None
-            yield one.received_at, until, one.content
+def timelines(
+    heads: Sequence[Session] | Sequence[CheckIn], revisions: Mapping[UUID, Sequence[Revision]]
+) -> Iterator[tuple[Session | CheckIn, list[tuple[datetime, datetime | None, Mapping[str, Any]]]]]:
+    """What each record said, from when until when. The highest revision that had come stood."""
+    for head in heads:
+        known = revisions.get(head.phone_id)
+        if known is None:
+            told = [] if head.content is None else [(head.received_at, None, head.content)]
+            yield head, told  # type: ignore[misc]  # an end that is open
+            continue
+        standing: list[Revision] = []
+        for one in sorted(known, key=lambda row: (row.received_at, row.pk)):
+            if not standing or one.number > standing[-1].number:
+                standing.append(one)
+        ends: list[datetime | None] = [*(one.received_at for one in standing[1:]), None]
+        yield (
+            head,
+            [
+                (one.received_at, end, one.content)
+                for one, end in zip(standing, ends, strict=True)
+                if one.content is not None
+            ],
+        )
 
 
 def facts_of(course: Course, patient: Patient) -> Facts:
-    """Everything that was told of a course, ever. Four queries."""
+    """Everything that was told of a course, ever. Five queries."""
     zones = Zones.of(patient)
     facts = Facts(course, zones)
-    heads = [Head(*row) for row in HEADS(patient=patient.pk)]
-    revised = {one.phone_id for one in heads if one.history_count > 1}
+    needed = ("phone_id", "received_at", "history_count", "content")
+    sessions = list(Session.objects.filter(patient=patient).only(*needed).order_by("phone_id"))
+    check_ins = list(
+        CheckIn.objects.filter(patient=patient).only(*needed, "derived").order_by("phone_id")
+    )
+    revised = [row.phone_id for row in sessions if row.history_count > 1]
+    revised += [row.phone_id for row in check_ins if row.history_count > 1]
     revisions: dict[tuple[str, UUID], list[Revision]] = {}
     if revised:
-        for row in Revision.objects.filter(patient=patient, phone_id__in=revised):
-            revisions.setdefault((row.kind, row.phone_id), []).append(row)
-    for head in heads:
-        told = timeline(head, revisions.get((head.kind, head.phone_id), ()))
-        if head.kind == SESSION:
-            facts.add(session_pieces(course.id, told))
-        else:
-            facts.add(check_in_pieces(head.phone_id, told, head.rates))
+        for one in Revision.objects.filter(patient=patient, phone_id__in=revised):
+            revisions.setdefault((one.kind, one.phone_id), []).append(one)
+    of_sessions = {id: rows for (kind, id), rows in revisions.items() if kind == "session"}
+    for _, told in timelines(sessions, of_sessions):
+        facts.add(session_pieces(course.id, told))
+    of_check_ins = {id: rows for (kind, id), rows in revisions.items() if kind == "check_in"}
+    for head, told in timelines(check_ins, of_check_ins):
+        rates = (head.derived or {}).get("rates_session_day")
+        facts.add(check_in_pieces(head.phone_id, told, rates))
     assessed = Assessment.objects.filter(patient=patient).order_by(
         "measured_at", "recorded_at", "pk"
     )
     facts.add(assessment_pieces(assessed, zones, course.assignment.side))
     facts.add(event_pieces(Event.objects.filter(patient=patient).order_by("at", "pk")))
     return facts
-
-
-SESSION, CHECK_IN = "session", "check_in"
-
-
-def _heads(model: type[Session] | type[CheckIn], kind: str, rates: Any) -> Any:
-    rows: Any = model.objects
-    return rows.filter(patient=Given("patient", UUIDField())).values_list(
-        *(Value(kind, CharField()), "phone_id", "received_at", "history_count", "content", rates)
-    )
-
-
-HEADS: Written[Any] = Written(
-    lambda: _heads(Session, SESSION, Value(None, CharField()))
-    .union(_heads(CheckIn, CHECK_IN, KT("derived__rates_session_day")), all=True)
-    .order_by("phone_id")
-)

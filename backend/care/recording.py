@@ -235,6 +235,8 @@ def _store(*, patient: Patient, report: Report, upload: Upload, batch: Batch) ->
     effects, is_news = _raise_flags(patient, report, severe, upload.received_at)
     rated, dates = _rate_again(patient, {was_on, row.local_date}, batch)
     dates |= was_rating | {on for on in (was_on, row.local_date) if on is not None}
+    if course is not None and course.assignment.is_behind and course.id not in batch.unsettled:
+        dates.add(course.assignment.start_date)  # a push that did not come to its end
     alone = course is not None and not is_news and not rated and was_of in (None, course.id)
     found = deciding.Difference()
     if dates:
@@ -276,8 +278,6 @@ def _put_off(
     """Should this process end before it settles, a sweep finds what is behind."""
     key = None if course is None else course.id
     known = batch.unsettled.get(key)
-    if course is not None and known is None and course.assignment.is_behind:
-        since = course.assignment.start_date  # an earlier push did not come to its end
     batch.unsettled[key] = since if known is None else min(known, since)
     if known is not None:
         return
@@ -302,9 +302,7 @@ def settle(*, patient: Patient, batch: Batch, now: datetime) -> deciding.Differe
         for course in courses:
             assert course is not None
             since = batch.unsettled[course.id]
-            found += deciding.recompute(
-                course=course, patient=patient, now=now, since=since, catches_up=True
-            )
+            found += deciding.recompute(course=course, patient=patient, now=now, since=since)
     batch.unsettled.clear()
     deciding.tell(patient, found, (), now=now)
     batch.change_seq = patient.change_seq
