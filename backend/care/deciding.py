@@ -92,7 +92,13 @@ class Verdicts:
     open: Sequence[Judged]
     after: State  # of the last closed date, or the start
     chain: Sequence[Judged]  # what later verdicts may look at, up to the last closed date
-    is_whole: bool  # from the first date on
+    changed_from: date | None  # of a whole replay: the first date whose verdict may be another one
+    kept: Sequence[Any] = ()  # the chain as it was carried, and so what is carried again
+
+    @property
+    def is_whole(self) -> bool:
+        """From the first date on."""
+        return self.changed_from is not None
 
     @property
     def state(self) -> State:
@@ -105,7 +111,7 @@ def recompute(
     """Judge a course again, after a fact that speaks of dates from `since` on.
 
     Without `since`, or where a date that was closed is spoken of, all of it is replayed; else
-    judging goes on from what was carried.
+    judging goes on from what was carried. Of a course that is behind, `since` covers that, too.
     """
     zones = Zones.of(patient)
     verdicts = _onward(course, patient, zones, now, since) if since else None
@@ -115,10 +121,10 @@ def recompute(
         flags = _report_stops(course, patient, verdicts, now)
     if verdicts is None or flags:
         facts = facts_of(course, patient)
-        verdicts = _whole(course, facts, now)
+        verdicts = _whole(course, facts, now, since)
         if not flags and (flags := _report_stops(course, patient, verdicts, now)):
             facts = facts_of(course, patient)
-            verdicts = _whole(course, facts, now)
+            verdicts = _whole(course, facts, now, since)
         known = _carried_facts(facts, verdicts)
     found = _store(course, patient, zones, verdicts, known, now)
     found.flags += [f"{flag.code} on {flag.observed_on}" for flag in flags]
@@ -149,7 +155,8 @@ def recompute_all(*, patient: Patient, now: datetime, since: date | None = None)
     rows = Assignment.objects.filter(patient=patient, next_close_at__isnull=False).with_record()
     for assignment in rows.order_by("start_date", "id"):
         assignment.patient = patient
-        found += recompute(course=course_of(assignment), patient=patient, now=now, since=since)
+        from_on = None if assignment.is_behind else since
+        found += recompute(course=course_of(assignment), patient=patient, now=now, since=from_on)
     return found
 
 
@@ -174,7 +181,12 @@ def _last_date(course: Course, zones: Zones, now: datetime) -> date:
     return today if ended is None else min(today, ended)
 
 
-def _whole(course: Course, facts: Facts, now: datetime) -> Verdicts:
+# A fact of one date can mean something for one before it, as a rating does for its session; how far
+# back is found in no rule, so this is more than enough. It only saves comparing.
+REACHES_BACK = timedelta(days=14)
+
+
+def _whole(course: Course, facts: Facts, now: datetime, since: date | None = None) -> Verdicts:
     """From the first date on, with what was late where it came (T8)."""
     first, last = course.assignment.start_date, _last_date(course, facts.zones, now)
     reviews, stop = standing_before(facts, first)
@@ -187,7 +199,10 @@ def _whole(course: Course, facts: Facts, now: datetime) -> Verdicts:
     after = opened[0].before if opened and not closed else engine.start()
     if closed:
         after = closed[-1].after
-    return Verdicts(engine, closed, opened, after, closed, is_whole=True)
+    changed_from, judged_to = date.min, course.assignment.judged_to
+    if since is not None and judged_to is not None:
+        changed_from = min(since - REACHES_BACK, judged_to + A_DAY)
+    return Verdicts(engine, closed, opened, after, closed, changed_from)
 
 
 def _onward(
@@ -216,8 +231,13 @@ def _onward(
         recalled(
             engine,
             (
-                Kept(state_from_json(before), day_from_json(day), planned)
-                for before, day, planned in carried["chain"]
+                Kept(
+                    state_from_json(before),
+                    day_from_json(day),
+                    planned,
+                    verdict=(rule, Outcome(outcome)),
+                )
+                for before, day, planned, rule, outcome in carried["chain"]
             ),
         )
     )
@@ -239,7 +259,7 @@ def _onward(
             after = state
         else:
             opened.append(past)
-    return Verdicts(engine, closed, opened, after, [*chain, *closed], is_whole=False)
+    return Verdicts(engine, closed, opened, after, [*chain, *closed], None, carried["chain"])
 
 
 # --- What judging goes on from ----------------------------------------------------------------
@@ -415,10 +435,11 @@ def _store(
 
 def _keep(course: Course, **values: Any) -> None:
     assignment = course.assignment
-    if all(getattr(assignment, name) == value for name, value in values.items()):
+    new = {name: value for name, value in values.items() if getattr(assignment, name) != value}
+    if not new:
         return
-    Assignment.objects.filter(pk=assignment.pk).update(**values)
-    for name, value in values.items():
+    Assignment.objects.filter(pk=assignment.pk).update(**new)
+    for name, value in new.items():
         setattr(assignment, name, value)
     course.forget()
 
@@ -448,10 +469,24 @@ def _chain(
     for one in verdicts.chain:
         if one is asked or (proposed and str(one.on) == proposed["on"]):
             first = min(first, looks_back_to(verdicts.engine, one.before, one.on, sessions))
+    known = len(verdicts.kept)
     return [
-        [state_as_json(one.case.inherited), day_as_json(one.day), one.case.planned]
-        for one in verdicts.chain
-        if one.on >= first
+        *(
+            told
+            for told, one in zip(verdicts.kept, verdicts.chain, strict=False)
+            if one.on >= first
+        ),
+        *(
+            [
+                state_as_json(one.case.inherited),
+                day_as_json(one.day),
+                one.case.planned,
+                one.rule,
+                one.outcome.value,
+            ]
+            for one in verdicts.chain[known:]
+            if one.on >= first
+        ),
     ]
 
 
@@ -462,16 +497,19 @@ ROW_FIELDS = (
     "is_half", "is_excused", "is_stopped", "eased", "open_gates", "alerts", "pain_before",
     "pain_during", "pain_next", "day", "after",
 )  # fmt: skip
+ALERTS, DAY = ROW_FIELDS.index("alerts"), ROW_FIELDS.index("day")
+Said = list[Any]  # by a row, field by field
 
 
-def _write_days(course: Course, verdicts: Verdicts, found: Difference) -> dict[date, ClosedDay]:
-    """Bring the day book into step; what it said before, where all of it was judged anew."""
-    assignment = course.assignment
-    rows = [_row(course, one) for one in verdicts.closed]
-    stored: dict[date, ClosedDay] = {}
-    if verdicts.is_whole:
-        stored = {row.on: row for row in ClosedDay.objects.filter(assignment=assignment)}
-    changed = [row for row in rows if not _same(row, stored.get(row.on))]
+def _write_days(course: Course, verdicts: Verdicts, found: Difference) -> dict[date, Said]:
+    """Bring the day book into step; what it said before, where dates were judged anew."""
+    assignment, since = course.assignment, verdicts.changed_from
+    stored: dict[date, Said] = {}
+    if since is not None:
+        said = ClosedDay.objects.filter(assignment=assignment, on__gte=since)
+        stored = {on: told for on, *told in said.values_list("on", *ROW_FIELDS)}
+    rows = [_row(course, one) for one in verdicts.closed if since is None or one.on >= since]
+    changed = [row for row in rows if _said_by(row) != stored.get(row.on)]
     gone = stored.keys() - {row.on for row in rows}
     if changed:
         ClosedDay.objects.bulk_create(
@@ -528,10 +566,8 @@ def _terms(course: Course, judged: Judged) -> Terms:
     )
 
 
-def _same(row: ClosedDay, other: ClosedDay | None) -> bool:
-    return other is not None and all(
-        getattr(row, name) == getattr(other, name) for name in ROW_FIELDS
-    )
+def _said_by(row: ClosedDay) -> Said:
+    return [getattr(row, name) for name in ROW_FIELDS]
 
 
 # --- Flags ------------------------------------------------------------------------------------
@@ -563,16 +599,16 @@ def _codes_of(judged: Judged) -> set[str]:
     return codes - set(judged.day.review_signs)
 
 
-def _codes_stored(row: ClosedDay) -> set[str]:
-    codes = {code for level, code in row.alerts if level == "routine"}
-    return codes - set(day_from_json(row.day).review_signs)
+def _codes_stored(told: Said) -> set[str]:
+    codes = {code for level, code in told[ALERTS] if level == "routine"}
+    return codes - set(day_from_json(told[DAY]).review_signs) if codes else codes
 
 
 def _raise_and_lower(
     assignment: Assignment,
     patient: Patient,
     verdicts: Verdicts,
-    stored: Mapping[date, ClosedDay],
+    stored: Mapping[date, Said],
     before: Mapping[str, Any],
     found: Difference,
     now: datetime,
@@ -587,7 +623,8 @@ def _raise_and_lower(
         for code in codes
     } | {(on, code) for on, row in stored.items() for code in _codes_stored(row)}
     source = ("assignment", assignment.pk)
-    for on, code in sorted(wanted - had):
+    since = verdicts.changed_from or date.min
+    for on, code in sorted(one for one in wanted - had if one[0] >= since):
         flag = raise_flag(patient=patient, code=code, on=on, source=source, now=now, by_rule=True)
         found.flags.append(f"{code} on {on}")
         found.effects.append(flag_effect(flag))

@@ -358,9 +358,8 @@ class _Sessions:
 
     def _entry(self, entry: Mapping[str, Any]) -> None:
         sets = entry["sets"]
-        worst = entry.get("pain")
-        for one in sets:
-            worst = _higher(worst, one.get("pain"))
+        said = (entry.get("pain"), *(one.get("pain") for one in sets))
+        worst = max((pain for pain in said if pain is not None), default=None)
         self.during = _higher(self.during, worst)
         row = self.course.row_of(entry.get("prescription_id", ""))
         if row is None or not row["counts"]:
@@ -530,8 +529,11 @@ def facts_of(course: Course, patient: Patient) -> Facts:
     """Everything that was told of a course, ever. Five queries."""
     zones = Zones.of(patient)
     facts = Facts(course, zones)
-    sessions = list(Session.objects.filter(patient=patient).order_by("phone_id"))
-    check_ins = list(CheckIn.objects.filter(patient=patient).order_by("phone_id"))
+    needed = ("phone_id", "received_at", "history_count", "content")
+    sessions = list(Session.objects.filter(patient=patient).only(*needed).order_by("phone_id"))
+    check_ins = list(
+        CheckIn.objects.filter(patient=patient).only(*needed, "derived").order_by("phone_id")
+    )
     revised = [row.phone_id for row in sessions if row.history_count > 1]
     revised += [row.phone_id for row in check_ins if row.history_count > 1]
     revisions: dict[tuple[str, UUID], list[Revision]] = {}

@@ -235,6 +235,8 @@ def _store(*, patient: Patient, report: Report, upload: Upload, batch: Batch) ->
     effects, is_news = _raise_flags(patient, report, severe, upload.received_at)
     rated, dates = _rate_again(patient, {was_on, row.local_date}, batch)
     dates |= was_rating | {on for on in (was_on, row.local_date) if on is not None}
+    if course is not None and course.assignment.is_behind and course.id not in batch.unsettled:
+        dates.add(course.assignment.start_date)  # a push that did not come to its end
     alone = course is not None and not is_news and not rated and was_of in (None, course.id)
     found = deciding.Difference()
     if dates:

@@ -108,6 +108,10 @@ class Course:
     def _prescriptions(self) -> dict[tuple[int, str], tuple[Prescribed, ...]]:
         return {}
 
+    @cached_property
+    def _gated_phases(self) -> dict[int, frozenset[str]]:
+        return {}
+
     def version_on(self, on: date) -> AssignmentVersion:
         """The version in force on a date; before the first one, that one."""
         for version in self.versions:
@@ -228,15 +232,19 @@ class Course:
 
     def open_gates(self, state: State, on: date) -> frozenset[str]:
         """The gates of exercises that pass on a date. Asked only where something waits for one."""
-        gated = any(
-            row.get("gate") and row["phase_id"] == state.phase_id
-            for row in self.version_on(on).prescriptions
-        )
-        if not gated:
+        if state.phase_id not in self._gated(self.version_on(on)):
             return frozenset()
         _, findings = glides_on(state, on, self.protocol, numbers(), self._repaired_on)
         passes = all(finding.passed for finding in findings)
         return frozenset({N_TENS}) if passes else frozenset()
+
+    def _gated(self, version: AssignmentVersion) -> frozenset[str]:
+        """The phases in which something waits for a gate."""
+        if version.number not in self._gated_phases:
+            self._gated_phases[version.number] = frozenset(
+                row["phase_id"] for row in version.prescriptions if row.get("gate")
+            )
+        return self._gated_phases[version.number]
 
     @property
     def _repaired_on(self) -> date | None:

@@ -77,6 +77,11 @@ class Felt:
     ceiling: int
     easier_ceiling: int | None = None
 
+    @property
+    def is_too_much(self) -> bool:
+        """For the exercise itself."""
+        return self.pain is not None and self.pain > self.ceiling
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Day:

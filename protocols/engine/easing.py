@@ -77,10 +77,11 @@ def e1(
 
 def tallied(tallies: Mapping[str, Tally], day: Day, numbers: Numbers) -> Mapping[str, Tally]:
     """The tallies after a date, by prescription. What nothing follows from is left out."""
-    if not day.felt:
+    felt = [one for one in day.felt if one.is_too_much or one.prescription in tallies]
+    if not felt:
         return tallies
     found = dict(tallies)
-    for one in day.felt:
+    for one in felt:
         tally = found.pop(one.prescription, Tally())
         ceiling = one.ceiling
         if one.easier_ceiling is not None and tally.eases(day.on):

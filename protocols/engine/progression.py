@@ -139,6 +139,10 @@ def r14(case: Case) -> Ruling | None:
         for finding in gate(case):
             if not finding.passed:
                 return None
+    return _proposed(case)
+
+
+def _proposed(case: Case) -> Ruling:
     is_last = case.phase.number == len(case.course.protocol.phases)
     return Ruling(Outcome.DISCHARGE if is_last else Outcome.ADVANCE, case.state, gates=GATES)
 
@@ -153,6 +157,11 @@ RULES: tuple[Callable[[Case], Ruling | None], ...] = (
     r1, r2, r3, r4, r5, r6, r8, r9, r10, r11, r12, r13, r14, r15,
 )  # fmt: skip
 ROWS = tuple((rule, rule.__name__.upper()) for rule in RULES)
+# Where it is known which row decided, it is asked first, and the gates not again.
+ROWS_FROM = {row: ((rule, row), *ROWS) for rule, row in ROWS} | {
+    "": ROWS,
+    "R14": ((_proposed, "R14"),),
+}
 
 
 def _stop(case: Case, signs: tuple[Reported, ...]) -> Ruling:
@@ -274,11 +283,18 @@ def replay(
 
 
 def judge(
-    course: Course, state: State, past: Judged | None, day: Day, *, planned: int | None = None
+    course: Course,
+    state: State,
+    past: Judged | None,
+    day: Day,
+    *,
+    planned: int | None = None,
+    row: str = "",
 ) -> Judged:
     """One date: what a person decided for it first, then Table R, then what follows.
 
-    `planned` is given where the plan was carried out already and only the facts are new.
+    `planned` is given where the plan was carried out already and only the facts are new, `row`
+    where it is known which one decided.
     """
     inherited, state = state, decided(state, in_force(course.protocol, state, day))
     if state.missed and day.is_session and not state.stop and _was_away(course, state):
@@ -294,9 +310,9 @@ def judge(
     not_offered = not state.stop and is_advised_rest(day, course.protocol.limits)
     due = _reviews_due(course, state, day.on)
     case = Case(course, state, day, planned, colour, not_offered, due, past, inherited)
-    for rule, row in ROWS:
+    for rule, name in ROWS_FROM[row]:
         if (ruling := rule(case)) is not None:
-            return _judged(case, row, ruling)
+            return _judged(case, name, ruling)
     raise AssertionError("R15 always rules")
 
 

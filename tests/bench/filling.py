@@ -11,15 +11,17 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, transaction
+from django.db.models import AutoField
 
 from backend.api.base import moment
-from backend.care import prescribing
+from backend.care import deciding, prescribing
 from backend.care.models import (
     Assessment,
     Assignment,
     Change,
     CheckIn,
+    ClosedDay,
     Revision,
     Session,
 )
@@ -34,6 +36,7 @@ from tests.service.cast import make_clinic, make_episode, make_patient, make_sta
 
 A_DAY = timedelta(days=1)
 EXERCISES, SETS = 8, 3
+PHASE = "phase-2"
 UPLOADED_DAYS = 14  # the newest days of an uploader, which the load fills with further sessions
 GATES = ("red_flag_screen_clear", "grade_recorded", "diagnosis_recorded", "neuro_screen_recorded")
 DOSES: dict[str, dict[str, Any]] = {
@@ -52,7 +55,7 @@ class Sizes:
     large_clinic: int
     uploaders: int
     feed: int
-    histories: tuple[int, ...] = (1, 90, 365)
+    histories: tuple[int, ...] = (1, 28, 90, 365)
     readers: int = 4  # of each kind, so that no row is asked for all the time
 
 
@@ -171,7 +174,11 @@ class _Maker:
         return clinic
 
     def phone(self, clinic: Clinic, *, days: int) -> Phone:
-        """Somebody whose plan started so many days ago, and who logged each of them."""
+        """Somebody whose plan started so many days ago, and who logged each of them.
+
+        Nobody measures what the phase ends by, so that plans do not differ where histories do; the
+        gates before it are asked on every date.
+        """
         self.made += 1
         by, began = self.staff[clinic.pk], self.now - days * A_DAY
         own = make_patient(
@@ -188,7 +195,7 @@ class _Maker:
             protocol_version=self.protocol,
             episode=episode,
             start_date=began.astimezone(patient.zone).date(),
-            start_phase_id="phase-2",
+            start_phase_id=PHASE,
             changes=self._changes(),
         )
         made = prescribing.assign(patient=patient, wish=wish, by=by, now=began)
@@ -196,7 +203,20 @@ class _Maker:
         phone = Phone(session_token(user), Patient.objects.get(pk=patient.pk), course)
         first = self.now.date() - days * A_DAY
         _store(phone, [first + n * A_DAY for n in range(days)])
+        self._judge(phone)
         return phone
+
+    @transaction.atomic
+    def _judge(self, phone: Phone) -> None:
+        """As uploads and closing dates would have done, one by one."""
+        deciding.recompute(course=phone.course, patient=phone.patient, now=self.now)
+        assignment = phone.course.assignment
+        if assignment.carried is None or assignment.standing is None:
+            raise AssertionError("nothing was judged")
+        state = phone.course.state
+        assert state is not None
+        if state.stop or state.half_left or state.phase_id != PHASE or state.reviews:
+            raise AssertionError(f"this patient is not well: {state}")
 
     def changes(self, phone: Phone, count: int) -> None:
         """Sessions and check-ins until the feed is so long; its days do not matter."""
@@ -237,12 +257,17 @@ class _Maker:
                 for patient, episode in zip(patients, episodes, strict=True)
             ]
             versions = [_copy(model.course.versions[0], assignment=one) for one in assignments]
+            lived = [
+                _copy(row, assignment=one)
+                for one in assignments
+                for row in ClosedDay.objects.filter(assignment=model.course.assignment)
+            ]
             logs = [
                 _copy(row, patient=patient, assignment=assignment)
                 for patient, assignment in zip(patients, assignments, strict=True)
                 for row in Session.objects.filter(patient=model.patient)
             ]
-            for rows in (users, patients, episodes, assignments, versions, logs):
+            for rows in (users, patients, episodes, assignments, versions, lived, logs):
                 _insert(rows)
 
     def _facts(self, patient: Patient, by: User, at: datetime) -> None:
@@ -254,9 +279,9 @@ class _Maker:
             )  # fmt: skip
 
     def _changes(self) -> list[dict[str, Any]]:
-        """The second phase as eight exercises a day of three sets each."""
+        """The phase as eight exercises a day of three sets each."""
         unit = dict(Exercise.objects.filter(clinic=None).values_list("slug", "dose_unit"))
-        rows = self.protocol.definition.phase("phase-2").prescriptions
+        rows = self.protocol.definition.phase(PHASE).prescriptions
         changes: list[dict[str, Any]] = []
         for row in rows[:EXERCISES]:
             dose = {"sets": SETS, **DOSES[unit[row.exercise]], "rest_s": 90}
@@ -272,7 +297,9 @@ def _copy(row: Any, **changed: Any) -> Any:
     fields = {f.attname: getattr(row, f.attname) for f in row._meta.concrete_fields}
     for name in changed:
         fields.pop(f"{name}_id", None)
-    return type(row)(**fields | changed | {"id": uuid4()})
+    key = row._meta.pk
+    new = None if isinstance(key, AutoField) else uuid4()
+    return type(row)(**fields | changed | {key.name: new})
 
 
 def _insert(rows: Any) -> None:
@@ -291,20 +318,24 @@ def _store(phone: Phone, days: Sequence[date]) -> None:
     derived = None
     sessions, check_ins, revisions, changes = [], [], [], []
     done: set[date] = set()
+    first = course.assignment.start_date
     for on in days:
         body = phone.body(on)
         derived = derived or derive(body, course)
-        at = datetime.fromisoformat(body["recorded_at"])
+        day = (on - first).days
+        worst = {} if day % 7 else {"nprs_worst": 2 if day else 6}
         check_in = {
             "local_date": on.isoformat(),
             "timezone": patient.timezone,
             "recorded_at": datetime.combine(on, time(6, 30), UTC).isoformat(),
             "pain_now": 1,
             "stiffness": 2,
+            **worst,
         }
         for kind, content in ((Revision.Kind.SESSION, body), (Revision.Kind.CHECK_IN, check_in)):
             report = Report(kind, uuid4(), 1, content)
             patient.change_seq += 1
+            at = datetime.fromisoformat(str(content["recorded_at"]))
             common = {
                 "patient": patient, "phone_id": report.phone_id, "sha256": report.sha256,
                 "received_at": at, "content": content,
@@ -332,7 +363,7 @@ def _store(phone: Phone, days: Sequence[date]) -> None:
                     derived=derived | {"timeliness": "on_time", "clock": "ok"},
                 )
             )  # fmt: skip
-        patient.last_received_at = at
+            patient.last_received_at = at
     patient.save(update_fields=["change_seq", "last_received_at"])
     for rows in (revisions, changes, sessions, check_ins):
         _insert(rows)

@@ -120,11 +120,12 @@ def test_what_no_field_is_called_is_refused() -> None:
 # --- A chain that was cut ---------------------------------------------------------------------
 
 
-def stored(one: Judged) -> Kept:
+def stored(one: Judged, *, with_verdict: bool) -> Kept:
     """A date as it comes back from JSON."""
     inherited = json.loads(json.dumps(state_as_json(one.case.inherited)))
     day = json.loads(json.dumps(day_as_json(one.day)))
-    return Kept(state_from_json(inherited), day_from_json(day), one.case.planned, one.told)
+    verdict = (one.rule, one.outcome) if with_verdict else None
+    return Kept(state_from_json(inherited), day_from_json(day), one.case.planned, one.told, verdict)
 
 
 def cut(
@@ -133,7 +134,7 @@ def cut(
     """What of the dates lived is needed to judge this one, which inherits this state, and later."""
     counted = [one.on for one in reversed(lived) if one.on < on and one.counts] if known else []
     first = looks_back_to(course, state, on, counted)
-    return [stored(one) for one in lived if one.on >= first]
+    return [stored(one, with_verdict=known) for one in lived if one.on >= first]
 
 
 def same(again: Judged, one: Judged) -> bool:

@@ -156,13 +156,14 @@ class Life:
             self.reports(one)
 
     def wakes(self, one: CaseDate, before: CaseDate | None) -> None:
-        said: dict[str, Any] = {}
+        said: dict[str, Any] = {"screen": "weekly"}  # the cases do not tell of it: nothing is new
         if before is not None and before.log.next is not None:
             said["pain_now"] = before.log.next
         if one.log.spread:
-            said["leg_symptom"] = "thigh"
-        if said:
-            self.ben.put(f"me/check-ins/{uuid4()}", {**self.ben.check_in(), "pain_now": 0} | said)
+            said |= {"pain_now": 0, "leg_symptom": "thigh"} | said
+        check_in = self.ben.check_in()
+        del check_in["pain_now"]
+        self.ben.put(f"me/check-ins/{uuid4()}", check_in | said)
 
     def is_decided(self, one: CaseDate, on: date) -> None:
         """Written as facts, as a decision over HTTP writes them: what is proposed is approved. A
