@@ -411,7 +411,11 @@ def _chain(verdicts: Verdicts, judged_to: date | None) -> list[list[object]]:
     first = looks_back_to(verdicts.engine, verdicts.after, judged_to + A_DAY, sessions)
     known = len(verdicts.kept)
     return [
-        *(told for told, one in zip(verdicts.kept, verdicts.chain, strict=False) if one.on >= first),
+        *(
+            told
+            for told, one in zip(verdicts.kept, verdicts.chain, strict=False)
+            if one.on >= first
+        ),
         *(
             [
                 state_as_json(one.case.inherited),
