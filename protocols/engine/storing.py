@@ -49,8 +49,14 @@ def _written(value: object) -> dict[str, object]:
 
 
 def _read(kind: type, stored: Mapping[str, object]) -> Any:
-    known = {name: read for name, _, _, read in _columns(kind)}
-    return kind(**{name: known[name](held) for name, held in stored.items()})
+    turned = {name: turn(stored[name]) for name, turn in _turned(kind) if name in stored}
+    return kind(**{**stored, **turned})
+
+
+@cache
+def _turned(kind: type) -> tuple[tuple[str, Turn], ...]:
+    """Those fields that are something else in JSON, and how they come back."""
+    return tuple((name, read) for name, _, _, read in _columns(kind) if read is not _as_it_is)
 
 
 @cache

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from django.core.management import call_command
@@ -37,7 +37,6 @@ from tests.service.cast import make_clinic, make_episode, make_patient, make_sta
 A_DAY = timedelta(days=1)
 EXERCISES, SETS = 8, 3
 PHASE = "phase-2"
-UPLOADED_DAYS = 14  # the newest days of an uploader, which the load fills with further sessions
 GATES = ("red_flag_screen_clear", "grade_recorded", "diagnosis_recorded", "neuro_screen_recorded")
 DOSES: dict[str, dict[str, Any]] = {
     "reps": {"reps": {"min": 8, "max": 10}, "load_kg": 12.5, "tempo": "3-1-3"},
@@ -47,6 +46,7 @@ DOSES: dict[str, dict[str, Any]] = {
 }
 
 Step = Callable[[str], None]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,12 @@ class Phone:
     token: str
     patient: Patient
     course: Course
+    now: datetime
 
     def body(self, on: date) -> dict[str, Any]:
         """A whole session of that day as the app sends it, its revision aside."""
         slot = self.course.slots(on)[0]
-        at = datetime.combine(on, time(17, 30), UTC)
+        at = min(datetime.combine(on, time(17, 30), UTC), self.now - timedelta(minutes=40))
         return {
             "assignment_id": str(self.course.id),
             "assignment_version": 1,
@@ -200,7 +201,7 @@ class _Maker:
         )
         made = prescribing.assign(patient=patient, wish=wish, by=by, now=began)
         course = course_of(Assignment.objects.with_record().get(pk=made.pk))
-        phone = Phone(session_token(user), Patient.objects.get(pk=patient.pk), course)
+        phone = Phone(session_token(user), Patient.objects.get(pk=patient.pk), course, self.now)
         first = self.now.date() - days * A_DAY
         _store(phone, [first + n * A_DAY for n in range(days)])
         self._judge(phone)
@@ -306,8 +307,8 @@ def _insert(rows: Any) -> None:
     type(rows[0]).objects.bulk_create(rows, 500)
 
 
-def _chunks(numbers: range, size: int) -> Iterator[list[int]]:
-    rest = iter(numbers)
+def _chunks(some_of: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    rest = iter(some_of)
     while some := list(islice(rest, size)):
         yield some
 
@@ -324,7 +325,7 @@ def _store(phone: Phone, days: Sequence[date]) -> None:
         derived = derived or derive(body, course)
         day = (on - first).days
         worst = {} if day % 7 else {"nprs_worst": 2 if day else 6}
-        check_in = {
+        check_in: dict[str, Any] = {
             "local_date": on.isoformat(),
             "timezone": patient.timezone,
             "recorded_at": datetime.combine(on, time(6, 30), UTC).isoformat(),
@@ -367,6 +368,19 @@ def _store(phone: Phone, days: Sequence[date]) -> None:
     patient.save(update_fields=["change_seq", "last_received_at"])
     for rows in (revisions, changes, sessions, check_ins):
         _insert(rows)
+
+
+def tidied(phones: Sequence[Phone], on: date) -> None:
+    """Take away what the load has uploaded for this day, so that it does not grow."""
+    ids = [phone.patient.pk for phone in phones]
+    for model in (Session, CheckIn):
+        rows: Any = model.objects
+        found = rows.filter(patient__in=ids, local_date=on, received_at__gt=phones[0].now)
+        phone_ids = list(found.values_list("phone_id", flat=True))
+        for some in _chunks(phone_ids, 500):
+            Revision.objects.filter(phone_id__in=some).delete()
+            Change.objects.filter(object_id__in=some).delete()
+        found.delete()
 
 
 def upload(phone: Phone, on: date) -> bytes:

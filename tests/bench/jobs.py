@@ -9,18 +9,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import partial
-from itertools import cycle, islice
 from pathlib import Path
+from statistics import median
+from unittest.mock import patch
 from uuid import uuid4
 
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from backend.care import deciding
 from backend.care.feed import Cursor
 from backend.care.models import Session
+from backend.care.selectors import course_for_log
 from backend.health.models import Heartbeat
-from tests.bench.filling import A_DAY, UPLOADED_DAYS, Phone, Stock, push, upload
+from tests.bench.filling import A_DAY, Phone, Stock, push, tidied, upload
 from tests.bench.load import FRESH, Load, Unexpected, Window
 from tests.bench.machine import READY_WITHIN_S, ROOT, Memory, Process, web
 from tests.bench.measuring import Figure, Goal, Result, in_turns, ratio, tail, times_of, usual
@@ -29,6 +32,9 @@ from tests.bench.replaying import FOUR_WEEKS, YEAR, f6, lives, processor_time, r
 CONCURRENCIES = (1, 8)
 PUSHED = 24
 PAGE = 200
+NEWEST_DAYS = 14
+LATE = 21  # days ago, of what a phone tells that was offline
+RUNS = 5  # of a round that is timed in this process
 AFTER_FEW, AFTER_MANY = 100, 10_000
 FLAT = Goal(at_most=1.1)
 MARK = FRESH.decode()
@@ -109,7 +115,9 @@ class Bench:
         self.lane(name, [Call("GET", f"/floor/1/{size}", token)])
         return name
 
-    def turns(self, lanes: Sequence[str], concurrency: int) -> dict[str, list[Window]]:
+    def turns(
+        self, lanes: Sequence[str], concurrency: int, before: Callable[[], None] = lambda: None
+    ) -> dict[str, list[Window]]:
         return in_turns(
             self.load,
             lanes,
@@ -117,10 +125,19 @@ class Bench:
             rounds=self.rounds,
             seconds=self.seconds,
             step=self.step,
+            before=before,
         )
 
+    def tidy(self) -> None:
+        """The uploaders as they were before the load."""
+        tidied(self.stock.uploaders, self.stock.today)
+
     def against(
-        self, part: str, goals: Mapping[str, tuple[str, Goal | None]], times: float = 1
+        self,
+        part: str,
+        goals: Mapping[str, tuple[str, Goal | None]],
+        times: float = 1,
+        before: Callable[[], None] = lambda: None,
     ) -> list[Result]:
         """Each of these lanes against its floor, one at a time and eight."""
         lanes = list(
@@ -128,7 +145,7 @@ class Bench:
         )
         results = []
         for concurrency in CONCURRENCIES:
-            seen = self.turns(lanes, concurrency)
+            seen = self.turns(lanes, concurrency, before)
             for job, (floor, goal) in goals.items():
                 figure = ratio(seen[job], seen[floor], times)
                 times_ = times_of(seen[job])
@@ -158,7 +175,7 @@ def _page(phone: Phone, seq: int, today: date) -> Call:
 
 
 def _newest_days(stock: Stock) -> list[date]:
-    return [stock.today - n * A_DAY for n in range(1, UPLOADED_DAYS)]
+    return [stock.today - n * A_DAY for n in range(1, NEWEST_DAYS)]
 
 
 def _stored(phone: Phone, on: date) -> str:
@@ -216,7 +233,7 @@ def flat(bench: Bench) -> list[Result]:
         name: bench.lane(name, [_plan(phone, 14) for phone in them]).queries
         for name, them in phones.items()
     }
-    first, usual_one, longest, crowded = phones
+    first, _, usual_one, longest, crowded = phones
     seen = bench.turns(list(phones), 1)
     return [
         _flat("flat", f"plan {usual_one}", seen[usual_one], first, seen[first]),
@@ -227,9 +244,10 @@ def flat(bench: Bench) -> list[Result]:
 
 
 def session(bench: Bench) -> list[Result]:
+    """Uploads of today, which go on from what was judged. Unless said otherwise they are judged."""
     stock = bench.stock
     yesterday = stock.today - A_DAY
-    calls = [_put(phone, on) for on in _newest_days(stock) for phone in stock.uploaders]
+    calls = [_put(phone, stock.today) for phone in stock.uploaders]
     made = bench.lane("session PUT", calls)
     size = len(made.content)
     f3 = f"F3, {size:,} bytes"
@@ -238,28 +256,104 @@ def session(bench: Bench) -> list[Result]:
     repeated = bench.lane("session PUT again", again)
     if b'"unchanged"' not in repeated.content:
         raise Unexpected(f"a repeat was none: {repeated.content!r}")
-    goals = {
+    goals: dict[str, tuple[str, Goal | None]] = {
         "session PUT": (f3, Goal(at_least=0.3)),
         "session PUT again": (bench.floor_1(repeated, calls[0].token), Goal(at_least=0.6)),
+        "session PUT, not judged": ("session PUT", Goal(at_most=1.5)),
     }
+    with web(env={**bench.env, "BENCH_URLS": "tests.bench.unjudged"}) as unjudged:
+        bench.lane("session PUT, not judged", calls, port=unjudged.port)
+        results = bench.against("session", goals, before=bench.tidy)
     return [
-        *bench.against("session", goals),
+        *results,
         _queries("session", "session PUT", made.queries, 12),
         _queries("session", "session PUT again", repeated.queries, 12),
     ]
 
 
+def judging(bench: Bench) -> list[Result]:
+    """What judging takes of an upload of today must not grow with the history before it."""
+    few, many = bench.stock.readers[FOUR_WEEKS][0], bench.stock.readers[YEAR][0]
+    seen = {phone.token: [_judging_of(bench, phone)] for phone in (few, many)}
+    for number in range(1, bench.rounds):
+        bench.step(f"judging, round {number + 1} of {bench.rounds}")
+        for phone in (few, many):
+            seen[phone.token].append(_judging_of(bench, phone))
+    pairs = zip(seen[many.token], seen[few.token], strict=True)
+    figure = Figure.of([a / b for a, b in pairs])
+    details = {"p50_ms": median(seen[many.token]) * 1000}
+    job, than = f"judging inside a PUT, {YEAR} days", f"time, {FOUR_WEEKS} days"
+    return [Result("judging", job, than, figure, Goal(at_most=1.5), details)]
+
+
+@transaction.atomic
+def _judging_of(bench: Bench, phone: Phone) -> float:
+    """Seconds; what it did is undone."""
+    with patch("backend.care.deciding.recompute", lambda **_: deciding.Difference()):
+        _put(phone, bench.stock.today).here()
+    took = []
+    for _ in range(RUNS):
+        with transaction.atomic():
+            course = course_for_log(phone.patient, phone.course.id)
+            assert course is not None
+            began = time.perf_counter()
+            deciding.recompute(
+                course=course, patient=phone.patient, now=phone.now, since=bench.stock.today
+            )
+            took.append(time.perf_counter() - began)
+            transaction.set_rollback(True)
+    transaction.set_rollback(True)
+    return median(took)
+
+
 def pushes(bench: Bench) -> list[Result]:
     stock = bench.stock
-    days = list(islice(cycle(_newest_days(stock)), PUSHED))
+    days = [stock.today] * PUSHED
     pushed = bench.lane("push of 24 records", [_push(phone, days) for phone in stock.uploaders])
-    if pushed.content.count(b'"created"') != PUSHED:
-        raise Unexpected(f"a push was not taken: {pushed.content[:2000]!r}")
-    bench.lane("single PUTs", [_put(phone, on) for on in days for phone in stock.uploaders])
+    _expect_all(pushed)
+    bench.lane("single PUTs", [_put(phone, stock.today) for phone in stock.uploaders])
     goals: dict[str, tuple[str, Goal | None]] = {
         "push of 24 records": ("single PUTs", Goal(at_least=2.5))
     }
-    return bench.against("push", goals, times=PUSHED)
+    results = bench.against("push", goals, times=PUSHED, before=bench.tidy)
+    return [*results, *_late_pushes(bench)]
+
+
+def _late_pushes(bench: Bench) -> list[Result]:
+    """What a phone tells that was offline for weeks: all is replayed, once."""
+    today, results = bench.stock.today, []
+    days = [today - (LATE - n % 7) * A_DAY for n in range(PUSHED)]
+    for history, most in ((90, 1.0), (YEAR, 1.5)):
+        phone = bench.stock.readers[history][0]
+        late, single = _push(phone, days), _put(phone, today)
+        _expect_all(_undone(late)[1])
+        ratios, took = [], []
+        for number in range(bench.rounds):
+            bench.step(f"late push after {history} days, round {number + 1} of {bench.rounds}")
+            took.append(_undone(late)[0])
+            ratios.append(took[-1] / median(_undone(single)[0] for _ in range(RUNS)) / PUSHED)
+        job = f"push of 24 of 3 weeks ago, {history} days"
+        details = {"p50_ms": median(took) * 1000}
+        goal = Goal(at_most=most)
+        results.append(
+            Result("push", job, "time, 24 single PUTs of today", Figure.of(ratios), goal, details)
+        )
+    return results
+
+
+@transaction.atomic
+def _undone(call: Call) -> tuple[float, Answer]:
+    """How many seconds it took in this process. Nothing of it stays."""
+    began = time.perf_counter()
+    answer = call.here()
+    took = time.perf_counter() - began
+    transaction.set_rollback(True)
+    return took, answer
+
+
+def _expect_all(pushed: Answer) -> None:
+    if pushed.content.count(b'"created"') != PUSHED:
+        raise Unexpected(f"a push was not taken: {pushed.content[:2000]!r}")
 
 
 def feed(bench: Bench) -> list[Result]:
@@ -382,7 +476,7 @@ def server(bench: Bench) -> list[Result]:
     stock = bench.stock
     jobs = {
         "plan, 14 days": [_plan(phone, 14) for phone in stock.readers[90]],
-        "session PUT": [_put(phone, on) for on in _newest_days(stock) for phone in stock.uploaders],
+        "session PUT": [_put(phone, stock.today) for phone in stock.uploaders],
     }
     goals: dict[str, tuple[str, Goal | None]] = {}
     with (
@@ -396,7 +490,7 @@ def server(bench: Bench) -> list[Result]:
                 f"{job}, gthread": (f"{job}, sync", None),
                 f"{job}, sync": (f"{job}, sync", None),
             }
-        return bench.against("server", goals)
+        return bench.against("server", goals, before=bench.tidy)
 
 
 PARTS: Mapping[str, Callable[[Bench], list[Result]]] = {
@@ -404,6 +498,7 @@ PARTS: Mapping[str, Callable[[Bench], list[Result]]] = {
     "plan": plan,
     "flat": flat,
     "session": session,
+    "judging": judging,
     "push": pushes,
     "feed": feed,
     "engine": engine,

@@ -65,14 +65,17 @@ def in_turns(
     rounds: int,
     seconds: float,
     step: Callable[[str], None],
+    before: Callable[[], None] = lambda: None,
 ) -> dict[str, list[Window]]:
-    """The windows of each lane. Who goes first changes from round to round."""
+    """The windows of each lane, `before` which something may be made as it was. Who goes first
+    changes from round to round."""
     seen: dict[str, list[Window]] = {lane: [] for lane in lanes}
     for lane in lanes:
         load.run(lane, concurrency=concurrency, seconds=seconds * WARM_UP)
     for number in range(rounds):
         for lane in lanes if number % 2 == 0 else reversed(lanes):
             step(f"{lane}, {concurrency} at a time, round {number + 1} of {rounds}")
+            before()
             seen[lane].append(load.run(lane, concurrency=concurrency, seconds=seconds))
     return seen
 

@@ -113,7 +113,7 @@ def test_a_quiet_date_takes_little_room() -> None:
 
 
 def test_what_no_field_is_called_is_refused() -> None:
-    with pytest.raises(KeyError, match="colour"):
+    with pytest.raises(TypeError, match="colour"):
         day_from_json({"on": "2026-03-02", "colour": "GREEN"})
 
 
