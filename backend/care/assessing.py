@@ -60,7 +60,9 @@ def record(
             source=("assessment", row.pk),
             now=now,
         )
-    deciding.tell(patient, deciding.recompute_all(patient=patient, now=now), (), now=now)
+    measured_on = measured_at.astimezone(patient.zone).date()
+    difference = deciding.recompute_all(patient=patient, now=now, speaks_of=measured_on)
+    deciding.tell(patient, difference, (), now=now)
     return row
 
 

@@ -158,6 +158,8 @@ def assign(*, patient: Patient, wish: Wish, by: User, now: datetime) -> Assignme
             source=("assignment", assignment.pk),
             now=now,
         )
+        others = deciding.recompute_all(patient=patient, now=now)  # it holds them back, too
+        deciding.tell(patient, others, (), now=now)
     given = catalogue_of(patient, _slugs_in(version.prescriptions)).values()
     kind = Change.Type.EXERCISE
     exercises = [feed.Touched(kind, row.pk, feed_version(row)) for row in given]

@@ -23,6 +23,7 @@ from backend.care.models import Change, Progression, Session
 from backend.care.selectors import Course
 from backend.clinics.models import Patient, User
 from protocols.engine.case import PROPOSED, Judged, Outcome
+from protocols.engine.day import Colour
 from protocols.engine.definition import Protocol
 from protocols.engine.looking_back import looks_back_to
 from protocols.engine.progression import VERSION
@@ -41,6 +42,7 @@ class Kept:
     stands: dict[str, Any]
     touched: list[feed.Touched] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
+    is_unsure: bool = False
 
 
 def sync(
@@ -50,11 +52,14 @@ def sync(
     judged: Sequence[Judged],
     zones: Zones,
     known: Mapping[str, Any] | None,
+    recalled_to: date | None,
     now: datetime,
 ) -> Kept:
     """Open what the newest verdicts propose, take back what they do not any more.
 
-    `known` says what stood when the course was last judged; without it, it is looked up.
+    `known` says what stood when the course was last judged; without it, it is looked up. What the
+    dates up to `recalled_to` rest on is not in hand: a proposal of one of them can stay, and be
+    taken back, but not be made.
     """
     stands = dict(known) if known is not None else _stands(course)
     kept = Kept(stands)
@@ -69,7 +74,10 @@ def sync(
     standing = stands.get("open")
     if standing is None and wanted is None:
         return kept
-    if standing is not None and not _gives_way(standing, wanted, judged, patient):
+    if standing is not None and not _gives_way(standing, wanted, judged, recalled_to):
+        return kept
+    if wanted is not None and recalled_to is not None and wanted.on <= recalled_to:
+        kept.is_unsure = True
         return kept
     waiting_since = now
     if standing is not None:
@@ -123,7 +131,7 @@ def _gives_way(
     standing: Mapping[str, Any],
     wanted: Judged | None,
     judged: Sequence[Judged],
-    patient: Patient,
+    recalled_to: date | None,
 ) -> bool:
     """Whether the open proposal is not the one that should be open."""
     if wanted is not None and wanted.outcome is Outcome.STOP:
@@ -141,6 +149,8 @@ def _gives_way(
     same = standing["on"] == str(wanted.on) and standing["recommendation"] == wanted.outcome
     if not same:
         return not acts or wanted.outcome in ACTING
+    if recalled_to is not None and wanted.on <= recalled_to:
+        return False
     return _inputs(wanted)[1] != str(standing["inputs"])
 
 
@@ -154,7 +164,8 @@ def _wanted(
 ) -> Judged | None:
     """The verdict that asks a person for something, if one does and nobody has answered it.
 
-    A date on which gates failed takes a proposal back; one on which none was asked does not.
+    A date on which gates failed takes a proposal back; one on which nothing was to be done, or was
+    done, does not.
     """
     today = zones.date_of(now)
     gates_failed = False
@@ -165,13 +176,14 @@ def _wanted(
             return None
         if one.outcome in ACTING and one.rule != "R2":
             return one
+        if one.colour is Colour.RED:
+            gates_failed = True  # GG7, and no rating makes it better
         rated = one.on < today and one.day.next_morning is not None
         if not (rated or zones.closing(one.on) <= now):
             continue
         if one.outcome in PROPOSED and not gates_failed:
             return one if is_on else None
-        if one.rule == "R15" or one.outcome is Outcome.STOP:
-            gates_failed = True
+        gates_failed = gates_failed or one.rule != "R13"
     return None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from protocols.engine import predicate
-from protocols.engine.case import A_DAY, Alert, Course, Judged, State
+from protocols.engine.case import A_DAY, Alert, Course, Judged, Outcome, State
 from protocols.engine.day import Day
 from protocols.engine.gates import REPORTED
 from protocols.engine.predicate import Predicate
@@ -22,18 +22,21 @@ class Kept:
     day: Day
     planned: int  # Judged.case.planned
     told: tuple[Alert, ...] = ()
+    verdict: tuple[str, Outcome] | None = None  # Judged.rule and outcome, where it matters
 
 
 def recalled(course: Course, kept: Iterable[Kept]) -> tuple[Judged, ...]:
     """The chain of dates that were judged before, oldest first.
 
-    Facts, colours, credits and stops are as they were. A verdict is so only where the chain begins
-    no later than that date itself looks back to.
+    Facts, colours, credits and stops are as they were. A verdict that is not given is so only where
+    the chain begins no later than that date itself looks back to.
     """
     chain: list[Judged] = []
     for one in kept:
         last = chain[-1] if chain else None
         judged = judge(course, one.inherited, last, one.day, planned=one.planned)
+        if one.verdict is not None and one.verdict != (judged.rule, judged.outcome):
+            judged = replace(judged, rule=one.verdict[0], outcome=one.verdict[1])
         chain.append(replace(judged, told=one.told) if one.told else judged)
     return tuple(chain)
 
