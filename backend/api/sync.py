@@ -152,9 +152,10 @@ class Push(PatientEndpoint):
                 return
             _log.error("push not judged yet", exc_info=error)
             return
-        if not (found.effects or found.plan_changes):
+        stored = [one for one in results if one["status"] in ("created", "updated")]
+        if not stored or not (found.effects or found.plan_changes):
             return
-        last = [one for one in results if one["status"] in ("created", "updated")][-1]
+        last = stored[-1]
         last["effects"] = [*last["effects"], *found.effects]
         if found.plan_changes:
             last["plan_changes"] = found.plan_changes

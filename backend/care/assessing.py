@@ -60,7 +60,8 @@ def record(
             source=("assessment", row.pk),
             now=now,
         )
-    found_now = deciding.recompute_all(patient=patient, now=now)
+    measured_on = measured_at.astimezone(patient.zone).date()
+    found_now = deciding.recompute_all(patient=patient, now=now, speaks_of=measured_on)
     found_now.plan = found_now.plan or any(safety().red_flags[code].stops for code in findings)
     deciding.tell(patient, found_now, (), now=now)
     return row

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import CharField, DateField, Max, Min, UUIDField, Value
+from django.db.models import CharField, DateField, Max, Min, Q, UUIDField, Value
 
 from backend.care import feed, proposing
 from backend.care.flags import lower_flag, raise_flag, stops_of
@@ -28,11 +28,21 @@ from backend.care.lived import (
     engine_course,
     event_pieces,
     facts_of,
+    is_baseline_settled,
     open_day,
     session_pieces,
     standing_before,
 )
-from backend.care.models import Assignment, Change, CheckIn, ClosedDay, Event, Flag, Session
+from backend.care.models import (
+    Assignment,
+    AssignmentQuerySet,
+    Change,
+    CheckIn,
+    ClosedDay,
+    Event,
+    Flag,
+    Session,
+)
 from backend.care.selectors import Course, course_of, terms_as_json, today_of
 from backend.clinics.models import Patient
 from backend.queries import Given, Written
@@ -48,7 +58,7 @@ from protocols.engine.storing import (
     state_as_json,
     state_from_json,
 )
-from protocols.knowledge import safety
+from protocols.knowledge import numbers, safety
 from protocols.screening import is_unanswered
 
 A_DAY = timedelta(days=1)
@@ -72,6 +82,7 @@ class Difference:
     rows: list[date] = field(default_factory=list)  # of the day book that were not so before
     flags: list[str] = field(default_factory=list)
     proposals: list[str] = field(default_factory=list)
+    is_unsure: bool = False  # it takes a whole replay to know
 
     def __iadd__(self, other: Difference) -> Difference:
         for name in ("touched", "effects", "plan_changes", "rows", "flags", "proposals"):
@@ -127,6 +138,8 @@ def recompute(
             verdicts = _whole(course, facts, now, since)
         known = _carried_facts(facts, verdicts)
     found = _store(course, patient, zones, verdicts, known, now)
+    if found.is_unsure:
+        found += recompute(course=course, patient=patient, now=now)
     found.flags += [f"{flag.code} on {flag.observed_on}" for flag in flags]
     found.effects += map(flag_effect, flags)
     return found
@@ -149,15 +162,28 @@ def catch_up(*, course: Course, patient: Patient, now: datetime) -> Difference |
     return _store(course, patient, zones, verdicts, _known(course, verdicts), now)
 
 
-def recompute_all(*, patient: Patient, now: datetime, since: date | None = None) -> Difference:
-    """Every course of a patient that goes on, after a fact that concerns them all."""
+def recompute_all(
+    *, patient: Patient, now: datetime, since: date | None = None, speaks_of: date | None = None
+) -> Difference:
+    """Every course of a patient that goes on, after a fact that concerns them all.
+
+    Courses that have ended are replayed as well, where `speaks_of` lies in them.
+    """
     found = Difference()
-    rows = Assignment.objects.filter(patient=patient, next_close_at__isnull=False).with_record()
+    rows = judged_with(patient, speaks_of).with_record()
     for assignment in rows.order_by("start_date", "id"):
         assignment.patient = patient
         from_on = None if assignment.is_behind else since
         found += recompute(course=course_of(assignment), patient=patient, now=now, since=from_on)
     return found
+
+
+def judged_with(patient: Patient, speaks_of: date | None) -> AssignmentQuerySet:
+    """The courses for which a fact of this date, and no earlier one, can mean anything."""
+    is_on = Q(next_close_at__isnull=False)
+    if speaks_of is not None:
+        is_on |= Q(ended_on__gte=speaks_of)
+    return Assignment.objects.filter(is_on, patient=patient)
 
 
 def tell(
@@ -249,8 +275,6 @@ def _onward(
     after = state
     for on in days_from(judged_to + A_DAY, (last - judged_to).days):
         is_closed = zones.closing(on) <= now
-        if is_closed and facts.arrivals(on, zones.closing(on)):
-            return None
         day = facts.day(on) if is_closed else open_day(facts, on)
         past = judge(engine, state, past, day)
         state = past.after
@@ -259,6 +283,9 @@ def _onward(
             after = state
         else:
             opened.append(past)
+    asked = {(one.on.isoformat(), code) for one in (*closed, *opened) for code in _codes_of(one)}
+    if any((on, code) not in asked for on, codes in carried["alerts"].items() for code in codes):
+        return None  # whether another date still asks for it, only all of them tell
     return Verdicts(engine, closed, opened, after, [*chain, *closed], None, carried["chain"])
 
 
@@ -283,7 +310,9 @@ def _carried_facts(facts: Facts, verdicts: Verdicts) -> dict[str, Any]:
         for moment in facts.arrivals(one.on, facts.zones.closing(one.on))
     ]
     events = {id(one.content): one.content for one in pieces if one.kind == "event"}
-    engine = verdicts.engine
+    engine, whole_until = verdicts.engine, arrivals
+    if not is_baseline_settled(facts, facts.course.assignment.start_date):
+        whole_until.append(facts.course.assignment.start_date + SYMPTOMS_HELD)
     return {
         "reviews": sorted(engine.reviews),
         "stop": [[one.code, one.level] for one in engine.stop],
@@ -295,7 +324,7 @@ def _carried_facts(facts: Facts, verdicts: Verdicts) -> dict[str, Any]:
             if piece.kind == "assessed"
             for one in [piece.content]
         ],
-        "whole_until": max(arrivals).isoformat() if arrivals else None,
+        "whole_until": max(whole_until).isoformat() if whole_until else None,
     }
 
 
@@ -333,22 +362,23 @@ def _event_of(told: Sequence[Any]) -> Event:
 
 def _open_facts(course: Course, patient: Patient, zones: Zones, judged_to: date) -> Facts | None:
     """What is known of the dates since the last closed one. One query; None where a record came, or
-    was withdrawn, in a way that only its history tells."""
+    changed, in a way that only its history tells."""
     carried = course.assignment.carried
     assert carried is not None
     facts = Facts(course, zones)
-    told_since = judged_to - SYMPTOMS_HELD
+    told_since, closed = judged_to - SYMPTOMS_HELD, zones.closing(judged_to + A_DAY)
     for row in RECORDS(patient=patient.pk, after=judged_to, told_after=told_since):
-        kind, phone_id, on, received_at, content, derived = row
-        told = [(received_at, None, content)]
+        kind, phone_id, received_at, content, derived = row
+        if received_at > closed:
+            return None  # came when a date had closed and was not judged yet
         if content is None:
-            if on is not None and received_at > zones.closing(on):
-                return None
-        elif kind == SESSION:
-            facts.add(session_pieces(course.id, told))
+            continue
+        if kind == SESSION:
+            facts.add(session_pieces(course.id, [(received_at, None, content)]))
         else:
             rates = (derived or {}).get("rates_session_day")
-            facts.add(check_in_pieces(phone_id, told, rates))
+            rated = received_at, None, None if rates is None else date.fromisoformat(rates)
+            facts.add(check_in_pieces(phone_id, received_at, None, content, [rated]))
     events = map(_event_of, carried["events"])
     facts.add(event_pieces(events, zones, course.assignment.start_date))
     for date_of, at, metric, value, record in carried["measured"]:
@@ -367,9 +397,7 @@ def _records(model: type[Session] | type[CheckIn], kind: str, after: str) -> Any
     rows: Any = model.objects
     return rows.filter(
         patient=Given("patient", UUIDField()), local_date__gt=Given(after, DateField())
-    ).values_list(
-        Value(kind, CharField()), "phone_id", "local_date", "received_at", "content", "derived"
-    )
+    ).values_list(Value(kind, CharField()), "phone_id", "received_at", "content", "derived")
 
 
 RECORDS: Written[Any] = Written(
@@ -410,8 +438,10 @@ def _store(
         zones=zones,
         known=None if verdicts.is_whole else before.get("proposal"),
         is_on=patient.clinic.proposals_on and not standing["coming"],
+        recalled_to=None if verdicts.is_whole else assignment.judged_to,
         now=now,
     )
+    found.is_unsure = proposal.is_unsure
     found.touched += proposal.touched
     found.proposals += proposal.told
     judged_to = verdicts.chain[-1].on if verdicts.chain else None
@@ -551,13 +581,13 @@ def _row(course: Course, judged: Judged) -> ClosedDay:
 
 
 def _terms(course: Course, judged: Judged) -> Terms:
-    """What the plan of a judged date rested on."""
-    before, on = judged.before, judged.on
+    """What the plan of a judged date rested on, as it was lived."""
+    before, on = judged.case.plan_of, judged.on
     away = before.missed >= judged.case.numbers["missed_gap"]
     return Terms(
         span=PhaseSpan(before.phase_id, before.started_on),
         half=bool(before.half_left) or away,
-        stopped=bool(before.stop) or judged.stopped,
+        stopped=bool(judged.before.stop) or judged.stopped,
         rested=judged.case.not_offered,
         ended=before.ended,
         eased=frozenset(id for id, tally in before.eases.items() if tally.eases(on)),
@@ -630,7 +660,7 @@ def _raise_and_lower(
         found.effects.append(flag_effect(flag))
     still = {code for _, code in wanted}
     for on, code in sorted(had - wanted):
-        if lower_flag(patient=patient, code=code, source=source, now=now, last=code not in still):
+        if lower_flag(patient=patient, code=code, source=source, now=now, still=code in still):
             found.flags.append(f"no {code} on {on}")
 
 
@@ -656,10 +686,14 @@ def _standing(
     zones: Zones,
     now: datetime,
 ) -> dict[str, Any]:
-    last = _last_date(course, zones, now)
+    last, today = _last_date(course, zones, now), zones.date_of(now)
+    stands = bool(verdicts.state.stop)
     return {
         "coming": list(_coming(course, verdicts.state, map(_event_of, events), last)),
-        "open": [terms_as_json(one.on, _open_terms(course, one)) for one in verdicts.open],
+        "open": [
+            terms_as_json(one.on, _open_terms(course, one, stands=stands and one.on >= today))
+            for one in verdicts.open
+        ],
         "from": max(last + A_DAY, course.assignment.start_date).isoformat(),
         "state": state_as_json(verdicts.state),
     }
@@ -681,13 +715,14 @@ def _coming(
             yield day_as_json(day)
 
 
-def _open_terms(course: Course, judged: Judged) -> Terms:
-    """A stop that was reported on a date holds on that date already."""
+def _open_terms(course: Course, judged: Judged, *, stands: bool) -> Terms:
+    """A stop holds on the date on which it was reported, and on the one on which it is known."""
     terms = _terms(course, judged)
-    return replace(terms, stopped=True) if judged.outcome is Outcome.STOP else terms
+    return replace(terms, stopped=True) if stands or judged.outcome is Outcome.STOP else terms
 
 
-PLANNING = ("phase_id", "started_on", "half_left", "stop", "eases", "ended", "nerve")
+# Review items keep gated exercises away.
+PLANNING = ("phase_id", "started_on", "half_left", "stop", "eases", "ended", "nerve", "reviews")
 PLACE = {"phase_id", "started_on"}
 
 
@@ -701,7 +736,9 @@ def _plan_of(standing: Mapping[str, Any] | None) -> object:
         for one in standing["open"]
         if one.keys() - PLACE - {"on"}
     ]
-    return [state.get(name) for name in PLANNING], lighter, standing.get("coming", [])
+    is_away = state.get("missed", 0) >= numbers()["missed_gap"]  # the return is at half dose
+    coming = standing.get("coming", [])
+    return [state.get(name) for name in PLANNING], is_away, lighter, coming
 
 
 def _phase_of(standing: Mapping[str, Any] | None, assignment: Assignment) -> object:

@@ -56,18 +56,19 @@ def raise_flag(
 
 
 def lower_flag(
-    *, patient: Patient, code: str, source: tuple[str, UUID], now: datetime, last: bool
+    *, patient: Patient, code: str, source: tuple[str, UUID], now: datetime, still: bool
 ) -> bool:
     """Take back one occurrence that a rule does not find any more; with the last one the flag.
 
-    A flag that somebody has acknowledged or resolved is theirs.
+    It stays where a verdict `still` asks for it, and while others have raised it. A flag that
+    somebody has acknowledged or resolved is theirs.
     """
     flag = open_flag(patient, code)
     if flag is None or flag.status != Flag.Status.OPEN or flag.source_type != source[0]:
         return False
-    flag.occurrences -= 1
-    if last or flag.occurrences == 0:
-        flag.occurrences = max(flag.occurrences, 1)
+    if flag.occurrences > 1:
+        flag.occurrences -= 1
+    elif not still:
         flag.status = Flag.Status.AUTO_RESOLVED
         flag.resolved_at = now
     flag.save(update_fields=["occurrences", "status", "resolved_at"])

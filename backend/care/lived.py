@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -22,6 +23,7 @@ from backend.care.models import (
     Revision,
     Session,
 )
+from backend.care.rating import RATING_REACH, Near, rated_days
 from backend.care.selectors import Course, closes_at
 from backend.clinics.models import Patient
 from protocols.engine import dates
@@ -33,6 +35,8 @@ from protocols.engine.plan import PhaseSpan, days_from, sets_on
 from protocols.engine.progression import Late
 from protocols.knowledge import numbers, safety
 
+Row = TypeVar("Row", Session, CheckIn)
+
 A_DAY = timedelta(days=1)
 SLIDER = "nerve_glide_slider"
 EXCUSING = ("illness", "advised_to_rest")  # T7
@@ -40,6 +44,8 @@ PLACES = ("none", "back_or_buttock", "thigh", "calf", "foot")  # leg_sx_code 0 t
 SYMPTOMS_HELD = timedelta(days=7)  # how old the level before a session may be
 BASELINE = "nprs_worst"
 
+Content = Mapping[str, Any]
+Told = tuple[datetime, datetime | None, Content]  # from when, until when, what
 Kind = Literal["session", "rating", "check_in", "measured", "assessed", "event"]
 
 
@@ -51,6 +57,16 @@ class Piece(NamedTuple):
     until: datetime | None
     kind: Kind
     content: Any
+
+    def is_known(self, at: datetime | None) -> bool:
+        """At a moment; without one, now."""
+        if at is None:
+            return self.until is None
+        return self.at <= at and (self.until is None or self.until > at)
+
+
+def _tells_of_leg(piece: Piece) -> bool:
+    return piece.kind == "check_in" and "leg_symptom" in piece.content
 
 
 @dataclass
@@ -67,33 +83,30 @@ class Facts:
 
     def day(self, on: date, at: datetime | None = None) -> Day:
         """The date as it was known at a moment; without one, as it is known now."""
-        known = [
-            piece
-            for piece in self.pieces.get(on, ())
-            if (piece.until is None or (at is not None and piece.until > at))
-            and (at is None or piece.at <= at)
-        ]
-        return _day(on, known, self)
+        known = [piece for piece in self.pieces.get(on, ()) if piece.is_known(at)]
+        return _day(on, known, self, at)
 
     def arrivals(self, on: date, closed: datetime) -> list[datetime]:
         """When what is known of a date changed after it had closed."""
+        pieces = list(self.pieces.get(on, ()))
+        if self.course.protocol.limits.nerve:
+            for n in range(1, SYMPTOMS_HELD.days):
+                pieces += filter(_tells_of_leg, self.pieces.get(on - n * A_DAY, ()))
         moments = (
             moment
-            for piece in self.pieces.get(on, ())
+            for piece in pieces
             for moment in (piece.at, piece.until)
             if moment is not None and moment > closed
         )
         return sorted(set(moments))
 
-    def leg_before(self, on: date) -> int | None:
-        """The level of leg symptoms before the sessions of a date: the newest told of."""
+    def leg_before(self, on: date, at: datetime | None) -> int | None:
+        """The level of leg symptoms before the sessions of a date: the newest told of by then."""
         for n in range(SYMPTOMS_HELD.days):
             told = [
                 PLACES.index(piece.content["leg_symptom"])
                 for piece in self.pieces.get(on - n * A_DAY, ())
-                if piece.until is None
-                and piece.kind == "check_in"
-                and "leg_symptom" in piece.content
+                if _tells_of_leg(piece) and piece.is_known(at)
             ]
             if told:
                 return max(told)
@@ -127,7 +140,11 @@ class Zones:
         return moment.astimezone(zone).date()
 
     def closing(self, on: date) -> datetime:
-        return closes_at(on, self.on(on)).astimezone(UTC)
+        """When a date closes; over the date line, never before the one before it."""
+        closed = closes_at(on, self.on(on)).astimezone(UTC)
+        if len(self.changes) < 2:
+            return closed
+        return max(closed, closes_at(on - A_DAY, self.on(on - A_DAY)).astimezone(UTC))
 
     def cut_short(self, on: date, known: Numbers) -> bool:
         """T5: a flight east took so much of the date that it does not count."""
@@ -226,12 +243,22 @@ def baseline_of(facts: Facts, first: date) -> float | None:
         for piece in pieces
         if piece.kind in ("measured", "assessed")
         and piece.content.metric == BASELINE
-        and piece.at <= closed
-        and (piece.until is None or piece.until > closed)
+        and piece.is_known(closed)
     )
     before = [value for on, _, value in told if on <= first]
     found: list[float] = before[-1:] or [value for _, _, value in told[:1]]
     return found[0] if found else None
+
+
+def is_baseline_settled(facts: Facts, first: date) -> bool:
+    """Whether it was told in time. Else what phones say in the first week may make it."""
+    return any(
+        piece.kind in ("measured", "assessed") and piece.content.metric == BASELINE
+        for on, pieces in facts.pieces.items()
+        if on <= first
+        for piece in pieces
+        if piece.until is None
+    )
 
 
 def days_of(facts: Facts, first: date, last: date, now: datetime) -> tuple[list[Day], list[Late]]:
@@ -267,7 +294,7 @@ def open_day(facts: Facts, on: date) -> Day:
 # --- From pieces to a day ---------------------------------------------------------------------
 
 
-def _day(on: date, known: Sequence[Piece], facts: Facts) -> Day:
+def _day(on: date, known: Sequence[Piece], facts: Facts, at: datetime | None) -> Day:
     course = facts.course
     sessions = [piece.content for piece in known if piece.kind == "session"]
     ratings = [piece for piece in known if piece.kind == "rating"]
@@ -287,7 +314,7 @@ def _day(on: date, known: Sequence[Piece], facts: Facts) -> Day:
     otherwise = [said["pain_now"] for said in check_ins if "pain_now" in said]
     spread = False
     if course.protocol.limits.nerve and told.leg is not None and told.settle is not None:
-        before = facts.leg_before(on)
+        before = facts.leg_before(on, at)
         rose = before is not None and told.leg > before
         spread = rose and told.settle > numbers()["spread_min"]
     day = Day(
@@ -435,9 +462,7 @@ def _is_severe(day: Day, severe: int) -> bool:
 # --- From rows to pieces ----------------------------------------------------------------------
 
 
-def session_pieces(
-    course_id: UUID, told: Iterable[tuple[datetime, datetime | None, Mapping[str, Any]]]
-) -> Iterator[Piece]:
+def session_pieces(course_id: UUID, told: Iterable[Told]) -> Iterator[Piece]:
     """Of what one session said, from when until when; what names another plan says nothing here."""
     for at, until, content in told:
         if content.get("assignment_id") == str(course_id):
@@ -447,26 +472,36 @@ def session_pieces(
 
 def check_in_pieces(
     phone_id: UUID,
-    told: Iterable[tuple[datetime, datetime | None, Mapping[str, Any]]],
-    rates: str | None,
+    at: datetime,
+    until: datetime | None,
+    content: Content,
+    rated: Iterable[tuple[datetime, datetime | None, date | None]],
 ) -> Iterator[Piece]:
-    """Of what one check-in said: a rating of a session day, or a report of its own date."""
-    for at, until, content in told:
-        on = date.fromisoformat(content["local_date"])
-        if rates is not None and "pain_now" in content:
-            yield Piece(date.fromisoformat(rates), at, until, "rating", content)
-            content = {name: said for name, said in content.items() if name != "pain_now"}
-        yield Piece(on, at, until, "check_in", content)
-        if BASELINE in content:
-            worst = Measured(BASELINE, content[BASELINE], str(phone_id))
-            yield Piece(on, at, until, "measured", worst)
-        if "leg_symptom" in content:
-            place = float(PLACES.index(content["leg_symptom"]))
-            yield Piece(on, at, until, "measured", Measured("leg_sx_code", place, str(phone_id)))
-        for name in ANSWERS:
-            if name in content:
-                answer = Measured(name, float(content[name]), str(phone_id))
-                yield Piece(on, at, until, "measured", answer)
+    """Of what one check-in said: a rating of session days, or a report of its own date."""
+    on = date.fromisoformat(content["local_date"])
+    told = {name: said for name, said in content.items() if name != "pain_now"}
+    for since, end, rates in rated:
+        if rates is None or "pain_now" not in content:
+            yield Piece(on, since, end, "check_in", content)
+        else:
+            yield Piece(rates, since, end, "rating", content)
+            yield Piece(on, since, end, "check_in", told)
+    if BASELINE in content:
+        worst = Measured(BASELINE, content[BASELINE], str(phone_id))
+        yield Piece(on, at, until, "measured", worst)
+    if "leg_symptom" in content:
+        place = float(PLACES.index(content["leg_symptom"]))
+        yield Piece(on, at, until, "measured", Measured("leg_sx_code", place, str(phone_id)))
+    for name in ANSWERS:
+        if name in content:
+            answer = Measured(name, float(content[name]), str(phone_id))
+            yield Piece(on, at, until, "measured", answer)
+
+
+def rates_of(row: CheckIn) -> date | None:
+    """The session day that a check-in rates at present."""
+    rated = (row.derived or {}).get("rates_session_day")
+    return None if rated is None else date.fromisoformat(rated)
 
 
 def assessment_pieces(rows: Iterable[Assessment], zones: Zones, side: str) -> Iterator[Piece]:
@@ -501,14 +536,16 @@ def event_pieces(rows: Iterable[Event], zones: Zones, first: date) -> Iterator[P
 
 
 def timelines(
-    heads: Sequence[Session] | Sequence[CheckIn], revisions: Mapping[UUID, Sequence[Revision]]
-) -> Iterator[tuple[Session | CheckIn, list[tuple[datetime, datetime | None, Mapping[str, Any]]]]]:
+    heads: Sequence[Row], revisions: Mapping[UUID, Sequence[Revision]]
+) -> Iterator[tuple[Row, list[Told]]]:
     """What each record said, from when until when. The highest revision that had come stood."""
     for head in heads:
         known = revisions.get(head.phone_id)
         if known is None:
-            told = [] if head.content is None else [(head.received_at, None, head.content)]
-            yield head, told  # type: ignore[misc]  # an end that is open
+            told: list[Told] = []
+            if head.content is not None:
+                told.append((head.received_at, None, head.content))
+            yield head, told
             continue
         standing: list[Revision] = []
         for one in sorted(known, key=lambda row: (row.received_at, row.pk)):
@@ -523,6 +560,61 @@ def timelines(
                 if one.content is not None
             ],
         )
+
+
+class Ratings:
+    """What each check-in rated, from when until when.
+
+    Mostly that is what it rates now. Only where it was revised, or what it is decided by came later
+    than itself, is it found out what was so at each moment.
+    """
+
+    def __init__(self) -> None:
+        self.near: dict[date, list[tuple[Near, datetime, datetime | None]]] = {}
+        self.changes: dict[date, list[tuple[datetime, datetime]]] = {}  # of what, and when it came
+
+    def take(self, kind: Revision.Kind, phone_id: UUID, told: Iterable[Told]) -> None:
+        for at, until, content in told:
+            if (near := Near.of(kind, phone_id, content)) is not None:
+                self.near.setdefault(near.on, []).append((near, at, until))
+                moments = [(near.at, moment) for moment in (at, until) if moment is not None]
+                self.changes.setdefault(near.on, []).extend(moments)
+
+    def over_time(
+        self, row: CheckIn, at: datetime, until: datetime | None, content: Content
+    ) -> Iterator[tuple[datetime, datetime | None, date | None]]:
+        """Of what a check-in said for a time: what it rated, from when until when."""
+        near = Near.of(Revision.Kind.CHECK_IN, row.phone_id, content)
+        moments = [] if near is None else self._moments(near, at, until)
+        for since, end in pairwise([at, *moments, until]):
+            assert since is not None
+            if near is None or end is None:
+                yield since, end, rates_of(row)
+            else:
+                yield since, end, self._rated(near, since)
+
+    def _moments(self, near: Near, at: datetime, until: datetime | None) -> list[datetime]:
+        """When something that was before a check-in came after it."""
+        days = days_from(near.on - RATING_REACH, RATING_REACH.days + 2)
+        return sorted(
+            {
+                moment
+                for on in days
+                for was_at, moment in self.changes.get(on, ())
+                if was_at < near.at and at < moment and (until is None or moment < until)
+            }
+        )
+
+    def _rated(self, near: Near, moment: datetime) -> date | None:
+        """By what was known at this moment."""
+        days = days_from(near.on - 3 * RATING_REACH, 3 * RATING_REACH.days + 2)
+        known = [
+            other
+            for on in days
+            for other, at, until in self.near.get(on, ())
+            if at <= moment and (until is None or until > moment)
+        ]
+        return rated_days(known).get(near.phone_id)
 
 
 def facts_of(course: Course, patient: Patient) -> Facts:
@@ -541,12 +633,18 @@ def facts_of(course: Course, patient: Patient) -> Facts:
         for one in Revision.objects.filter(patient=patient, phone_id__in=revised):
             revisions.setdefault((one.kind, one.phone_id), []).append(one)
     of_sessions = {id: rows for (kind, id), rows in revisions.items() if kind == "session"}
-    for _, told in timelines(sessions, of_sessions):
-        facts.add(session_pieces(course.id, told))
     of_check_ins = {id: rows for (kind, id), rows in revisions.items() if kind == "check_in"}
-    for head, told in timelines(check_ins, of_check_ins):
-        rates = (head.derived or {}).get("rates_session_day")
-        facts.add(check_in_pieces(head.phone_id, told, rates))
+    ratings = Ratings()
+    for session, told in timelines(sessions, of_sessions):
+        facts.add(session_pieces(course.id, told))
+        ratings.take(Revision.Kind.SESSION, session.phone_id, told)
+    lines = list(timelines(check_ins, of_check_ins))
+    for check_in, told in lines:
+        ratings.take(Revision.Kind.CHECK_IN, check_in.phone_id, told)
+    for check_in, told in lines:
+        for at, until, content in told:
+            rated = ratings.over_time(check_in, at, until, content)
+            facts.add(check_in_pieces(check_in.phone_id, at, until, content, rated))
     assessed = Assessment.objects.filter(patient=patient).order_by(
         "measured_at", "recorded_at", "pk"
     )

@@ -163,6 +163,8 @@ def assign(*, patient: Patient, wish: Wish, by: User, now: datetime) -> Assignme
             source=("assignment", course.id),
             now=now,
         )
+        others = deciding.recompute_all(patient=patient, now=now)  # it holds them back, too
+        deciding.tell(patient, others, (), now=now)
     return place(course, patient, now)
 
 

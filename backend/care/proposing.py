@@ -25,6 +25,7 @@ from backend.care.models import Assignment, Change, Progression, Session
 from backend.care.selectors import Course
 from backend.clinics.models import Patient, User
 from protocols.engine.case import PROPOSED, Judged, Outcome
+from protocols.engine.day import Colour
 from protocols.engine.looking_back import looks_back_to
 from protocols.engine.progression import VERSION
 
@@ -43,6 +44,7 @@ class Kept:
     stands: dict[str, Any]
     touched: list[feed.Touched] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
+    is_unsure: bool = False
 
 
 def sync(
@@ -53,12 +55,15 @@ def sync(
     zones: Zones,
     known: Mapping[str, Any] | None,
     is_on: bool,
+    recalled_to: date | None,
     now: datetime,
 ) -> Kept:
     """Open what the newest verdicts propose, take back what they do not any more.
 
     `known` says what stood when the course was last judged; without it, it is looked up. Unless it
     `is_on`, nobody is asked to let the patient go on. A course that has ended asks nothing.
+    What the dates up to `recalled_to` rest on is not in hand: a proposal of one of them can stay,
+    and be taken back, but not be made.
     """
     stands = dict(known) if known is not None else _stands(course)
     kept = Kept(stands)
@@ -70,7 +75,13 @@ def sync(
     standing = stands.get("open")
     if standing is None and wanted is None:
         return kept
-    if standing is not None and not (has_ended or _gives_way(standing, wanted, judged)):
+    gives_way = standing is not None and (
+        has_ended or _gives_way(standing, wanted, judged, recalled_to)
+    )
+    if standing is not None and not gives_way:
+        return kept
+    if wanted is not None and recalled_to is not None and wanted.on <= recalled_to:
+        kept.is_unsure = True
         return kept
     waiting_since = now
     if standing is not None:
@@ -156,6 +167,7 @@ def _gives_way(
     standing: Mapping[str, Any],
     wanted: Judged | None,
     judged: Sequence[Judged],
+    recalled_to: date | None,
 ) -> bool:
     """Whether the open proposal is not the one that should be open."""
     if wanted is not None and wanted.outcome is Outcome.STOP:
@@ -173,6 +185,8 @@ def _gives_way(
     same = standing["on"] == str(wanted.on) and standing["recommendation"] == wanted.outcome
     if not same:
         return not acts or wanted.outcome in ACTING
+    if recalled_to is not None and wanted.on <= recalled_to:
+        return False
     return _inputs(wanted)[1] != str(standing["inputs"])
 
 
@@ -187,8 +201,9 @@ def _wanted(
 ) -> Judged | None:
     """The verdict that asks a person for something, if one does and nobody has answered it.
 
-    A date on which gates failed takes a proposal back; one on which none was asked does not. What
-    acts by itself is told also of a date that was answered before it turned out so.
+    A date on which gates failed takes a proposal back; one on which nothing was to be done, or was
+    done, does not. What acts by itself is told also of a date that was answered before it turned
+    out so.
     """
     gates_failed = False
     for one in reversed(judged):
@@ -200,12 +215,13 @@ def _wanted(
             return None
         if answered_on and one.on <= answered_on:
             continue
+        if one.colour is Colour.RED:
+            gates_failed = True  # GG7, and no rating makes it better
         if not is_settled(one, zones, now):
             continue
         if one.outcome in PROPOSED and not gates_failed:
             return one if is_on else None
-        if one.rule == "R15" or one.outcome is Outcome.STOP:
-            gates_failed = True
+        gates_failed = gates_failed or one.rule != "R13"
     return None
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -24,6 +24,7 @@ from django.db.models.fields.json import KT
 from backend.care import deciding, feed
 from backend.care.flags import raise_flag
 from backend.care.models import Assignment, Change, CheckIn, Flag, Revision, Session
+from backend.care.rating import RATING_REACH, Near, rated_days
 from backend.care.selectors import Course, closes_at, course_for_log, today_of
 from backend.clinics.models import Patient
 from backend.problems import ConsentWithdrawn, FieldError, Problem, ValidationFailed
@@ -48,9 +49,6 @@ MOST_SKEW_S = 2**31 - 1  # what the column holds: 68 years, and no clock is righ
 VERSION_DAYS_BACK = 3
 A_DAY = timedelta(days=1)
 HEARD_EVERY = timedelta(minutes=15)
-# How far the dates of a rating and of its session can lie apart: a session begins within a day of
-# its date, a rating comes 30 h later at most, and two zones differ by 26 h at most.
-RATING_REACH = timedelta(days=4)
 PUSH_REACH = timedelta(days=28)
 
 Kind = Revision.Kind
@@ -185,9 +183,11 @@ class Batch:
     near_days: tuple[date, date] = (date.max, date.min)
     defers: bool = False  # judging waits for `settle`
     unsettled: dict[UUID | None, date] = field(default_factory=dict)  # None: every course
+    behind: set[UUID | None] = field(default_factory=set)  # those of them that rows say it of
 
     def forget(self) -> None:
         self.change_seq = self.courses_at = -1
+        self.behind.clear()
 
 
 def put(*, patient: Patient, report: Report, upload: Upload, batch: Batch | None = None) -> Receipt:
@@ -202,10 +202,12 @@ def put(*, patient: Patient, report: Report, upload: Upload, batch: Batch | None
     head = batch.heads.get(report.key)
     if head is not None and report.revision == head.revision:
         return _repeated(patient, head, report, upload)
+    unsettled = dict(batch.unsettled)
     try:
         return _store(patient=patient, report=report, upload=upload, batch=batch)
     except BaseException:
         batch.forget()  # what was rolled back must not be believed
+        batch.unsettled = unsettled
         raise
 
 
@@ -231,7 +233,7 @@ def _store(*, patient: Patient, report: Report, upload: Upload, batch: Batch) ->
     else:
         row.save(force_update=True)
     batch.heads[report.key] = row
-    _keep_near(batch, report, row)
+    _keep_near(batch, report)
     effects, is_news = _raise_flags(patient, report, severe, upload.received_at)
     rated, dates = _rate_again(patient, {was_on, row.local_date}, batch)
     dates |= was_rating | {on for on in (was_on, row.local_date) if on is not None}
@@ -243,7 +245,8 @@ def _store(*, patient: Patient, report: Report, upload: Upload, batch: Batch) ->
         found = _judge_again(
             patient,
             course if alone else None,
-            since=None if is_news else min(dates),
+            speaks_of=min(dates),
+            is_news=is_news,
             now=upload.received_at,
             batch=batch,
         )
@@ -255,34 +258,42 @@ def _store(*, patient: Patient, report: Report, upload: Upload, batch: Batch) ->
 
 
 def _judge_again(
-    patient: Patient, course: Course | None, *, since: date | None, now: datetime, batch: Batch
+    patient: Patient,
+    course: Course | None,
+    *,
+    speaks_of: date,
+    is_news: bool,
+    now: datetime,
+    batch: Batch,
 ) -> deciding.Difference:
     """What a record means for its course, or, where it is not about one alone, for all.
 
     News of a stop are judged at once. Of other records of a push it is only noted that they are to
     be judged, so that one replay does for all of them.
     """
-    if since is None:
+    if is_news:
+        speaks_of = min([speaks_of, *batch.unsettled.values()])
         batch.unsettled.clear()
     elif batch.defers:
-        _put_off(patient, course, since, now, batch)
+        _put_off(patient, course, speaks_of, now, batch)
         return deciding.Difference()
+    since = None if is_news else speaks_of
     if course is not None:
         return deciding.recompute(course=course, patient=patient, now=now, since=since)
     batch.courses.clear()
-    return deciding.recompute_all(patient=patient, now=now, since=since)
+    return deciding.recompute_all(patient=patient, now=now, since=since, speaks_of=speaks_of)
 
 
 def _put_off(
-    patient: Patient, course: Course | None, since: date, now: datetime, batch: Batch
+    patient: Patient, course: Course | None, speaks_of: date, now: datetime, batch: Batch
 ) -> None:
     """Should this process end before it settles, a sweep finds what is behind."""
     key = None if course is None else course.id
-    known = batch.unsettled.get(key)
-    batch.unsettled[key] = since if known is None else min(known, since)
-    if known is not None:
+    batch.unsettled[key] = min(speaks_of, batch.unsettled.get(key, speaks_of))
+    if key in batch.behind:
         return
-    rows = Assignment.objects.filter(patient=patient, next_close_at__isnull=False)
+    batch.behind.add(key)
+    rows = deciding.judged_with(patient, speaks_of)
     if course is not None:
         rows = Assignment.objects.filter(pk=course.id)
         course.assignment.is_behind, course.assignment.next_close_at = True, now
@@ -298,13 +309,15 @@ def settle(*, patient: Patient, batch: Batch, now: datetime) -> deciding.Differe
     patient = _locked(patient)
     courses = [batch.courses.get(id) for id in batch.unsettled if id is not None]
     if None in batch.unsettled or None in courses or batch.courses_at != patient.change_seq:
-        found = deciding.recompute_all(patient=patient, now=now)
+        speaks_of = min(batch.unsettled.values())
+        found = deciding.recompute_all(patient=patient, now=now, speaks_of=speaks_of)
     else:
         for course in courses:
             assert course is not None
             since = batch.unsettled[course.id]
             found += deciding.recompute(course=course, patient=patient, now=now, since=since)
     batch.unsettled.clear()
+    batch.behind.clear()
     deciding.tell(patient, found, (), now=now)
     batch.change_seq = patient.change_seq
     return found
@@ -339,6 +352,8 @@ def heard_from(patient: Patient, at: datetime) -> None:
 
 def _read_heads(patient: Patient, report: Report, batch: Batch) -> None:
     batch.wanted.add(report.key)
+    if batch.change_seq != patient.change_seq:
+        batch.behind.clear()  # who wrote meanwhile has judged as well
     batch.change_seq = patient.change_seq
     batch.heads.clear()
     batch.near_days = (date.max, date.min)
@@ -376,7 +391,15 @@ def _place_behind(
     effects, is_news = _raise_flags(patient, report, severe, upload.received_at)
     found = deciding.Difference()
     if is_news:
-        found = _judge_again(patient, None, since=None, now=upload.received_at, batch=batch)
+        said = report.content or {}
+        found = _judge_again(
+            patient,
+            None,
+            speaks_of=date.fromisoformat(said["local_date"]),
+            is_news=True,
+            now=upload.received_at,
+            batch=batch,
+        )
         found.plan = found.plan or _stops(effects)
     _tell(patient, [head], found, upload, batch)
     told = _merged(effects, found.effects)
@@ -705,23 +728,6 @@ def _tidy(number: float) -> float | int:
     return int(rounded) if rounded == int(rounded) else rounded
 
 
-@dataclass(frozen=True, slots=True)
-class Near:
-    """What a rating is decided by: a session or a check-in, without the rest of what it says."""
-
-    kind: Kind
-    phone_id: UUID
-    on: date
-    zone: str
-    started_at: str | None
-    recorded_at: str
-    rates: str | None
-
-    @property
-    def typed_on(self) -> date:
-        return datetime.fromisoformat(self.recorded_at).astimezone(ZoneInfo(self.zone)).date()
-
-
 def _rate_again(
     patient: Patient, dates: Iterable[date | None], batch: Batch
 ) -> tuple[list[CheckIn], set[date]]:
@@ -734,7 +740,7 @@ def _rate_again(
     for day in filter(None, dates):
         rows = _near_to(patient, day, batch)
         check_ins = [row for row in rows if row.kind == Kind.CHECK_IN]
-        rated = rated_days(_begun(rows), check_ins)
+        rated = rated_days(rows)
         for row in check_ins:
             if abs(row.on - day) > RATING_REACH:
                 continue  # only here to compete for the session days
@@ -761,19 +767,13 @@ def _near_to(patient: Patient, day: date, batch: Batch) -> list[Near]:
     return [row for row in batch.near.values() if first <= row.on <= last]
 
 
-def _keep_near(batch: Batch, report: Report, row: Session | CheckIn) -> None:
+def _keep_near(batch: Batch, report: Report) -> None:
     """As `NEAR` would find it from now on."""
     batch.near.pop(report.key, None)
-    content = report.content
-    if content is None or row.local_date is None:
-        return
-    rates = isinstance(row, CheckIn) and row.pain_now is not None
-    began = isinstance(row, Session) and row.outcome != Session.Outcome.SKIPPED
-    if rates or began:
-        batch.near[report.key] = Near(
-            *(report.kind, report.phone_id, row.local_date, content["timezone"]),
-            *(content.get("started_at"), content["recorded_at"], None),
-        )
+    if report.content is not None:
+        near = Near.of(report.kind, report.phone_id, report.content)
+        if near is not None:
+            batch.near[report.key] = near
 
 
 def _rate(patient: Patient, near: Near, rates: str | None, batch: Batch) -> CheckIn:
@@ -787,43 +787,6 @@ def _rate(patient: Patient, near: Near, rates: str | None, batch: Batch) -> Chec
     if held := batch.heads.get(key):
         held.derived = row.derived
     return row
-
-
-def _begun(rows: Iterable[Near]) -> dict[date, datetime]:
-    """When the last session of each date began. One without a start began, as far as we know, when
-    it was recorded, at the latest at the end of its date.
-    """
-    begun: dict[date, datetime] = {}
-    for row in rows:
-        if row.kind != Kind.SESSION:
-            continue
-        at = datetime.fromisoformat(row.started_at or row.recorded_at)
-        if not row.started_at:
-            at = min(at, datetime.combine(row.on + A_DAY, time.min, ZoneInfo(row.zone)))
-        begun[row.on] = max(at, begun.get(row.on, at))
-    return begun
-
-
-def rated_days(begun: Mapping[date, datetime], check_ins: Iterable[Near]) -> dict[UUID, date]:
-    """Which session day each check-in rates: the latest unrated one whose last session began 6 to
-    30 h before (rule T3). Taken in the order they were recorded, whatever order they arrived in.
-    What was typed in on another date than it speaks of is memory, and rates nothing.
-    """
-    nearest = timedelta(hours=rules()["rating_after_h"].number)
-    farthest = timedelta(hours=rules()["rating_before_h"].number)
-    free = dict(begun)
-    rated: dict[UUID, date] = {}
-    ratings = [
-        (datetime.fromisoformat(row.recorded_at), row.phone_id)
-        for row in check_ins
-        if row.typed_on == row.on
-    ]
-    for at, phone_id in sorted(ratings):
-        fitting = [day for day, start in free.items() if nearest <= at - start <= farthest]
-        if fitting:
-            rated[phone_id] = max(fitting)
-            del free[max(fitting)]
-    return rated
 
 
 # --- Stop signs -------------------------------------------------------------------------------

@@ -145,14 +145,21 @@ class Course:
             judged_to = self.assignment.judged_to
             if judged_to is not None and on <= judged_to:
                 row = ClosedDay.objects.filter(assignment=self.id, on=on).first()
-                self._terms[on] = terms_of_row(row) if row else self._placed
+                self._terms[on] = self._lived(row) if row else self._placed
             else:
                 self._look_ahead(on)
         return self._terms[on]
 
     def know(self, rows: Iterable[ClosedDay]) -> None:
         """Take dates of the day book, so that they need not be looked up one by one."""
-        self._terms.update({row.on: terms_of_row(row) for row in rows})
+        self._terms.update({row.on: self._lived(row) for row in rows})
+
+    def _lived(self, row: ClosedDay) -> Terms:
+        """S-PRE: a date on which rest was advised is told by the pain before it."""
+        limits, before = self.protocol.limits, row.pain_before
+        hurt = before is not None and limits.red <= before < limits.severe
+        terms = terms_of_row(row)
+        return replace(terms, rested=hurt and row.is_excused and not row.done_sets)
 
     def forget(self) -> None:
         """Judging made what the plan rests on anew."""
@@ -371,9 +378,12 @@ def courses_of(patient: Patient, first: date, last: date) -> list[Course]:
 
 
 def course_for_log(patient: Patient, assignment_id: UUID) -> Course | None:
-    """What a log is judged by: without pauses, as it is taken on paused days as well. One query."""
+    """What a log is taken and judged by. Two queries."""
     versions = VERSIONS_OF_ONE(patient=patient.pk, assignment=assignment_id)
-    return _course(patient, versions, []) if versions else None
+    if not versions:
+        return None
+    pauses = PAUSES(patient=patient.pk)
+    return _course(patient, versions, [one for one in pauses if one.assignment_id == assignment_id])
 
 
 def courses_in_full(patient: Patient, assignments: Iterable[UUID | str]) -> list[Course]:

@@ -126,6 +126,7 @@ class Case:
     due: tuple[str, ...]  # the 4- and 6-week reviews of this date, and those a stop put off
     past: Judged | None = field(compare=False, repr=False)  # the date before
     inherited: State = field(compare=False, repr=False)  # before people decided, or a return
+    plan_of: State = field(compare=False, repr=False)  # what its plan rested on, as it was lived
 
     @property
     def numbers(self) -> Numbers:

@@ -279,6 +279,13 @@ def replay(
         judged = judge(course, state, past[-1] if past else None, day)
         past.append(replace(judged, told=told) if told else judged)
         state = judged.after
+    told = ()
+    for one in waiting[::-1]:  # came after the last date; what follows, follows from then on
+        last = past[-1].on
+        state, alerts = _take_late(course, past, state, one.day, last + A_DAY)
+        told += tuple(alerts)
+    if waiting:
+        past[-1] = replace(past[-1], told=past[-1].told + told, after=state)
     return tuple(past)
 
 
@@ -290,11 +297,13 @@ def judge(
     *,
     planned: int | None = None,
     row: str = "",
+    plan_of: State | None = None,
 ) -> Judged:
     """One date: what a person decided for it first, then Table R, then what follows.
 
-    `planned` is given where the plan was carried out already and only the facts are new, `row`
-    where it is known which one decided.
+    `planned` is given where the plan was carried out already and only the facts are new, and with
+    it what that plan rested on, where that differs from what the date inherits by now; `row` where
+    it is known which one decided.
     """
     inherited, state = state, decided(state, in_force(course.protocol, state, day))
     if state.missed and day.is_session and not state.stop and _was_away(course, state):
@@ -309,7 +318,10 @@ def judge(
         planned = planned_on(course, state, day)
     not_offered = not state.stop and is_advised_rest(day, course.protocol.limits)
     due = _reviews_due(course, state, day.on)
-    case = Case(course, state, day, planned, colour, not_offered, due, past, inherited)
+    case = Case(
+        *(course, state, day, planned, colour, not_offered, due, past, inherited),
+        plan_of=plan_of or state,
+    )
     for rule, name in ROWS_FROM[row]:
         if (ruling := rule(case)) is not None:
             return _judged(case, name, ruling)
@@ -437,9 +449,11 @@ def _take_late(
     for n in range(first, len(past)):
         old = past[n]
         told = day if n == first else old.day
-        planned = old.case.planned if told.excused == old.day.excused else None
+        same = told.excused == old.day.excused
+        planned, plan_of = (old.case.planned, old.case.plan_of) if same else (None, None)
         before = _as_lived(old.before, carried, half_left)
-        new = judge(course, before, past[n - 1] if n else None, told, planned=planned)
+        last = past[n - 1] if n else None
+        new = judge(course, before, last, told, planned=planned, plan_of=plan_of)
         lived = past[n + 1].case.inherited if n + 1 < len(past) else state
         past[n], carried = replace(new, told=old.told), new.after
         is_changed = (new.rule, new.raised) != (old.rule, old.raised)

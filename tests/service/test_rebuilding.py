@@ -229,7 +229,7 @@ def test_the_order_of_records_says_nothing(lived: Patient) -> None:
     for pain in (2, 7):
         said = told.content | {"pain_now": pain, "nprs_worst": pain}
         said["local_date"] = TODAY.isoformat()
-        facts.add(check_in_pieces(uuid4(), [(told.at, None, said)], TODAY.isoformat()))
+        facts.add(check_in_pieces(uuid4(), told.at, None, said, [(told.at, None, TODAY)]))
     once = facts.day(TODAY)
     assert (len(once.felt) > 1, once.next_morning) == (True, 7)
     [worst] = [one.value for one in once.measured if one.metric == "nprs_worst"][-1:]
