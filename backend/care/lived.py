@@ -53,6 +53,17 @@ class Piece(NamedTuple):
     content: Any
 
 
+class Log(NamedTuple):
+    """What is counted of a session as it stands."""
+
+    on: date
+    phone_id: UUID
+    slot_id: UUID | None
+    outcome: str
+    dose_ratio: float
+    is_late: bool
+
+
 @dataclass
 class Facts:
     """The facts of one course, by the date they speak of."""
@@ -60,10 +71,21 @@ class Facts:
     course: Course
     zones: Zones
     pieces: dict[date, list[Piece]] = field(default_factory=dict)
+    logs: list[Log] = field(default_factory=list)  # as they stand now
 
     def add(self, pieces: Iterable[Piece]) -> None:
         for piece in pieces:
             self.pieces.setdefault(piece.on, []).append(piece)
+
+    def take_log(
+        self, phone_id: UUID, content: Mapping[str, Any], derived: Mapping[str, Any] | None
+    ) -> None:
+        if derived is None or content.get("assignment_id") != str(self.course.id):
+            return
+        on, slot_id = date.fromisoformat(content["local_date"]), content.get("slot_id")
+        slot_id = UUID(slot_id) if slot_id else None
+        ratio, is_late = derived.get("dose_ratio", 0), derived["timeliness"] == "late"
+        self.logs.append(Log(on, phone_id, slot_id, derived["outcome"], float(ratio), is_late))
 
     def day(self, on: date, at: datetime | None = None) -> Day:
         """The date as it was known at a moment; without one, as it is known now."""
@@ -540,6 +562,9 @@ def facts_of(course: Course, patient: Patient) -> Facts:
     if revised:
         for one in Revision.objects.filter(patient=patient, phone_id__in=revised):
             revisions.setdefault((one.kind, one.phone_id), []).append(one)
+    for session in sessions:
+        if session.content is not None:
+            facts.take_log(session.phone_id, session.content, session.derived)
     of_sessions = {id: rows for (kind, id), rows in revisions.items() if kind == "session"}
     for _, told in timelines(sessions, of_sessions):
         facts.add(session_pieces(course.id, told))
