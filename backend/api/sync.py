@@ -345,7 +345,7 @@ def _data_of(kind: Change.Type, ids: list[str], view: PatientEndpoint) -> Iterat
             for exercise in EXERCISES(clinic=patient.clinic_id, ids=ids):
                 yield str(exercise.pk), as_json(exercise_shown(exercise)).decode()
         case Change.Type.PROGRESSION:
-            rows = Progression.objects.filter(patient=patient, pk__in=ids)
+            rows = Progression.objects.visible_to(view.person).filter(pk__in=ids)
             for one in with_phases(rows):
                 yield str(one.pk), as_json(own_progression_shown(one)).decode()
         case Change.Type.PATIENT:

@@ -69,6 +69,17 @@ def _tells_of_leg(piece: Piece) -> bool:
     return piece.kind == "check_in" and "leg_symptom" in piece.content
 
 
+class Log(NamedTuple):
+    """What is counted of a session as it stands."""
+
+    on: date
+    phone_id: UUID
+    slot_id: UUID | None
+    outcome: str
+    dose_ratio: float
+    is_late: bool
+
+
 @dataclass
 class Facts:
     """The facts of one course, by the date they speak of."""
@@ -76,10 +87,21 @@ class Facts:
     course: Course
     zones: Zones
     pieces: dict[date, list[Piece]] = field(default_factory=dict)
+    logs: list[Log] = field(default_factory=list)  # as they stand now
 
     def add(self, pieces: Iterable[Piece]) -> None:
         for piece in pieces:
             self.pieces.setdefault(piece.on, []).append(piece)
+
+    def take_log(
+        self, phone_id: UUID, content: Mapping[str, Any], derived: Mapping[str, Any] | None
+    ) -> None:
+        if derived is None or content.get("assignment_id") != str(self.course.id):
+            return
+        on, slot_id = date.fromisoformat(content["local_date"]), content.get("slot_id")
+        slot_id = UUID(slot_id) if slot_id else None
+        ratio, is_late = derived.get("dose_ratio", 0), derived["timeliness"] == "late"
+        self.logs.append(Log(on, phone_id, slot_id, derived["outcome"], float(ratio), is_late))
 
     def day(self, on: date, at: datetime | None = None) -> Day:
         """The date as it was known at a moment; without one, as it is known now."""
@@ -621,17 +643,18 @@ def facts_of(course: Course, patient: Patient) -> Facts:
     """Everything that was told of a course, ever. Five queries."""
     zones = Zones.of(patient)
     facts = Facts(course, zones)
-    needed = ("phone_id", "received_at", "history_count", "content")
+    needed = ("phone_id", "received_at", "history_count", "content", "derived")
     sessions = list(Session.objects.filter(patient=patient).only(*needed).order_by("phone_id"))
-    check_ins = list(
-        CheckIn.objects.filter(patient=patient).only(*needed, "derived").order_by("phone_id")
-    )
+    check_ins = list(CheckIn.objects.filter(patient=patient).only(*needed).order_by("phone_id"))
     revised = [row.phone_id for row in sessions if row.history_count > 1]
     revised += [row.phone_id for row in check_ins if row.history_count > 1]
     revisions: dict[tuple[str, UUID], list[Revision]] = {}
     if revised:
         for one in Revision.objects.filter(patient=patient, phone_id__in=revised):
             revisions.setdefault((one.kind, one.phone_id), []).append(one)
+    for session in sessions:
+        if session.content is not None:
+            facts.take_log(session.phone_id, session.content, session.derived)
     of_sessions = {id: rows for (kind, id), rows in revisions.items() if kind == "session"}
     of_check_ins = {id: rows for (kind, id), rows in revisions.items() if kind == "check_in"}
     ratings = Ratings()

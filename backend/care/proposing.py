@@ -187,7 +187,7 @@ def _gives_way(
         return not acts or wanted.outcome in ACTING
     if recalled_to is not None and wanted.on <= recalled_to:
         return False
-    return _inputs(wanted)[1] != str(standing["inputs"])
+    return inputs_with_digest(wanted)[1] != str(standing["inputs"])
 
 
 def _wanted(
@@ -255,7 +255,7 @@ def made(
 ) -> Progression:
     """A proposal with everything it rests on; not stored yet."""
     protocol = course.protocol
-    inputs, sha256 = _inputs(judged)
+    inputs, sha256 = inputs_with_digest(judged)
     first = date.fromisoformat(inputs["days"][0]["day"]["on"])
     records = Records.of(patient, first, judged.on)
     return Progression(
@@ -283,7 +283,7 @@ def made(
     )
 
 
-def _inputs(judged: Judged) -> tuple[dict[str, Any], str]:
+def inputs_with_digest(judged: Judged) -> tuple[dict[str, Any], str]:
     """What the verdict rests on, and its digest: with it a replay can be compared."""
     course = judged.case.course
     back: list[date] = []

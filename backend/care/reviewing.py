@@ -428,6 +428,8 @@ def _changed(
     assignment.save(update_fields=["version", "updated_at"])
     touched = [feed.Touched(Change.Type.ASSIGNMENT, assignment.pk, assignment.version)]
     if meaning.tailors:
+        if on < (scheduled := course.versions[0].effective_date):
+            raise prescribing.ChangeScheduled(f"A change is scheduled from {scheduled} on.")
         phase_id, why = meaning.phase_id or state.phase_id, decision.note[:400]
         number = assignment.version
         touched += prescribing.change(course, decision.changes, on, phase_id, why, number, by, now)

@@ -182,6 +182,7 @@ class Life:
             row.pain_now = content and content["pain_now"]
         else:
             row.assignment_id, row.outcome = self.plan_id, "completed"
+            derived |= {"outcome": "completed", "dose_ratio": 1, "timeliness": "on_time"}
         row.derived = derived if content else None
         yield row
 
