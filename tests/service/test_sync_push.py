@@ -8,12 +8,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import time_machine
 from django.db import IntegrityError, InterfaceError, OperationalError
 from django.utils import timezone
 
 from backend.api import sync
-from backend.care import feed, recording
-from backend.care.models import CheckIn, Revision
+from backend.care import deciding, feed, recording
+from backend.care.models import Assignment, CheckIn, ClosedDay, Revision
 from backend.care.recording import Batch, Report, Status, Upload
 from backend.clinics.models import Patient
 from exercises.models import Exercise
@@ -367,3 +368,29 @@ def test_a_phone_that_only_repeats_itself_was_heard(ben: OwnPhone, rating: Any) 
     heard = Patient.objects.get(pk=ben.patient.pk).last_received_at
     assert heard is not None
     assert heard > long_ago + timedelta(days=2)
+
+
+def test_what_a_push_left_unjudged_is_judged_with_the_next_record(
+    ben: OwnPhone, plan_of_ben: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process may end between storing and judging; the phone has its answer and sends no more."""
+    first = ben.today
+    late = ben.session_of(ben.slot(), plan_of_ben)
+    del late["revision"]
+
+    def broken(**_: object) -> None:
+        raise OperationalError("connection lost")
+
+    with time_machine.travel(timezone.now() + timedelta(days=2), tick=False):
+        deciding.close(patient_id=ben.patient.pk, now=timezone.now())
+        assert ClosedDay.objects.get(on=first).done_sets == 0
+        with monkeypatch.context() as patched:
+            patched.setattr(recording, "settle", broken)
+            [taken] = pushed(ben, item("session", uuid4(), 1, late))
+        assert taken["status"] == "created"
+        assert ClosedDay.objects.get(on=first).done_sets == 0
+
+        ben.logs(ben.slot(), plan_of_ben)
+
+        assert ClosedDay.objects.get(on=first).done_sets > 0
+        assert not Assignment.objects.get(pk=plan_of_ben["id"]).is_behind
