@@ -96,6 +96,7 @@ class Facts:
     def take_log(
         self, phone_id: UUID, content: Mapping[str, Any], derived: Mapping[str, Any] | None
     ) -> None:
+        """As `facts_of` reads it from its columns."""
         if derived is None or content.get("assignment_id") != str(self.course.id):
             return
         on, slot_id = date.fromisoformat(content["local_date"]), content.get("slot_id")
@@ -643,18 +644,29 @@ def facts_of(course: Course, patient: Patient) -> Facts:
     """Everything that was told of a course, ever. Five queries."""
     zones = Zones.of(patient)
     facts = Facts(course, zones)
-    needed = ("phone_id", "received_at", "history_count", "content", "derived")
-    sessions = list(Session.objects.filter(patient=patient).only(*needed).order_by("phone_id"))
-    check_ins = list(CheckIn.objects.filter(patient=patient).only(*needed).order_by("phone_id"))
+    needed = ("phone_id", "received_at", "history_count", "content")
+    counted = (
+        "assignment", "withdrawn_at", "local_date", "slot_id", "outcome", "dose_ratio", "late",
+    )  # fmt: skip
+    rows = Session.objects.filter(patient=patient).only(*needed, *counted)
+    sessions = list(rows.order_by("phone_id"))
+    check_ins = list(
+        CheckIn.objects.filter(patient=patient).only(*needed, "derived").order_by("phone_id")
+    )
     revised = [row.phone_id for row in sessions if row.history_count > 1]
     revised += [row.phone_id for row in check_ins if row.history_count > 1]
     revisions: dict[tuple[str, UUID], list[Revision]] = {}
     if revised:
         for one in Revision.objects.filter(patient=patient, phone_id__in=revised):
             revisions.setdefault((one.kind, one.phone_id), []).append(one)
-    for session in sessions:
-        if session.content is not None:
-            facts.take_log(session.phone_id, session.content, session.derived)
+    facts.logs += [
+        Log(
+            *(row.local_date, row.phone_id, row.slot_id, row.outcome),
+            *(float(row.dose_ratio or 0), row.late),
+        )
+        for row in sessions
+        if row.assignment_id == course.id and row.withdrawn_at is None and row.local_date
+    ]
     of_sessions = {id: rows for (kind, id), rows in revisions.items() if kind == "session"}
     of_check_ins = {id: rows for (kind, id), rows in revisions.items() if kind == "check_in"}
     ratings = Ratings()
