@@ -16,10 +16,21 @@ from django.db import transaction
 from django.db.models import CharField, DateField, Max, Min, UUIDField, Value
 
 from backend.care import feed, proposing
+from backend.care.accounting import (
+    Done,
+    DoneBySlot,
+    Since,
+    Typed,
+    concerns_of,
+    last_typed,
+    since_when,
+    slots_of,
+)
 from backend.care.flags import lower_flag, raise_flag, stops_of
 from backend.care.lived import (
     SYMPTOMS_HELD,
     Facts,
+    Log,
     Piece,
     Zones,
     baseline_of,
@@ -92,6 +103,7 @@ class Verdicts:
     open: Sequence[Judged]
     after: State  # of the last closed date, or the start
     chain: Sequence[Judged]  # what later verdicts may look at, up to the last closed date
+    logs: Sequence[Log]  # those that may do slots of the dates that were not closed before
     changed_from: date | None  # of a whole replay: the first date whose verdict may be another one
     kept: Sequence[Any] = ()  # the chain as it was carried, and so what is carried again
 
@@ -160,6 +172,11 @@ def recompute_all(*, patient: Patient, now: datetime, since: date | None = None)
     return found
 
 
+def verdicts_of(*, course: Course, patient: Patient, now: datetime) -> Verdicts:
+    """All verdicts on a course from its facts, as `recompute` finds them; nothing is written."""
+    return _whole(course, facts_of(course, patient), now)
+
+
 def tell(
     patient: Patient, found: Difference, touched: Iterable[feed.Touched], *, now: datetime
 ) -> None:
@@ -202,7 +219,7 @@ def _whole(course: Course, facts: Facts, now: datetime, since: date | None = Non
     changed_from, judged_to = date.min, course.assignment.judged_to
     if since is not None and judged_to is not None:
         changed_from = min(since - REACHES_BACK, judged_to + A_DAY)
-    return Verdicts(engine, closed, opened, after, closed, changed_from)
+    return Verdicts(engine, closed, opened, after, closed, facts.logs, changed_from)
 
 
 def _onward(
@@ -259,7 +276,9 @@ def _onward(
             after = state
         else:
             opened.append(past)
-    return Verdicts(engine, closed, opened, after, [*chain, *closed], None, carried["chain"])
+    return Verdicts(
+        engine, closed, opened, after, [*chain, *closed], facts.logs, None, carried["chain"]
+    )
 
 
 # --- What judging goes on from ----------------------------------------------------------------
@@ -338,9 +357,13 @@ def _open_facts(course: Course, patient: Patient, zones: Zones, judged_to: date)
     assert carried is not None
     facts = Facts(course, zones)
     told_since = judged_to - SYMPTOMS_HELD
-    for row in RECORDS(patient=patient.pk, after=judged_to, told_after=told_since):
+    for row in RECORDS(patient=patient.pk, after=judged_to - A_DAY, told_after=told_since):
         kind, phone_id, on, received_at, content, derived = row
         told = [(received_at, None, content)]
+        if kind == SESSION and content is not None:
+            facts.take_log(phone_id, content, derived)
+        if kind == SESSION and on is not None and on <= judged_to:
+            continue  # only here for the slots of the next date, which it may have done
         if content is None:
             if on is not None and received_at > zones.closing(on):
                 return None
@@ -393,7 +416,7 @@ def _store(
     """Write what should be and is not so."""
     assignment, found = course.assignment, Difference()
     before = assignment.carried or {}
-    stored = _write_days(course, verdicts, found)
+    stored = _write_days(course, zones, verdicts, found)
     _raise_and_lower(assignment, patient, verdicts, stored, before, found, now)
     standing = _standing(course, verdicts, known["events"], zones, now)
     if _plan_of(standing) != _plan_of(assignment.standing):
@@ -415,6 +438,9 @@ def _store(
     found.touched += proposal.touched
     found.proposals += proposal.told
     judged_to = verdicts.chain[-1].on if verdicts.chain else None
+    since, typed = _counted(assignment, verdicts, before)
+    concerns = concerns_of(since, verdicts.chain, verdicts.open, verdicts.state, last_typed(typed))
+    typed = last_typed([one for one in typed if judged_to and one[0] <= judged_to.isoformat()])
     alerts = {one.on.isoformat(): sorted(_codes_of(one)) for one in verdicts.open}
     _keep(
         course,
@@ -425,7 +451,10 @@ def _store(
             "after": state_as_json(verdicts.after),
             "alerts": {on: codes for on, codes in alerts.items() if codes},
             "proposal": proposal.stands,
+            "since": since,
+            "typed": [[*one] for one in typed],
         },
+        concerns=concerns or None,
         judged_to=judged_to,
         next_close_at=_next_close(course, zones, judged_to),
         is_behind=False,
@@ -495,20 +524,28 @@ def _chain(
 ROW_FIELDS = (
     "phase_id", "phase_started_on", "colour", "rule", "outcome", "planned_sets", "done_sets",
     "is_half", "is_excused", "is_stopped", "eased", "open_gates", "alerts", "pain_before",
-    "pain_during", "pain_next", "day", "after",
+    "pain_during", "pain_next", "day", "after", "closed_at", "slots_due", "slots_completed",
+    "slots_partial", "slots_skipped", "slots_excused", "dose_ratios",
 )  # fmt: skip
 ALERTS, DAY = ROW_FIELDS.index("alerts"), ROW_FIELDS.index("day")
 Said = list[Any]  # by a row, field by field
 
 
-def _write_days(course: Course, verdicts: Verdicts, found: Difference) -> dict[date, Said]:
+def _write_days(
+    course: Course, zones: Zones, verdicts: Verdicts, found: Difference
+) -> dict[date, Said]:
     """Bring the day book into step; what it said before, where dates were judged anew."""
     assignment, since = course.assignment, verdicts.changed_from
     stored: dict[date, Said] = {}
     if since is not None:
         said = ClosedDay.objects.filter(assignment=assignment, on__gte=since)
         stored = {on: told for on, *told in said.values_list("on", *ROW_FIELDS)}
-    rows = [_row(course, one) for one in verdicts.closed if since is None or one.on >= since]
+    done = _done_by_slot(verdicts.logs) if verdicts.closed else {}
+    rows = [
+        _row(course, zones, one, done)
+        for one in verdicts.closed
+        if since is None or one.on >= since
+    ]
     changed = [row for row in rows if _said_by(row) != stored.get(row.on)]
     gone = stored.keys() - {row.on for row in rows}
     if changed:
@@ -524,8 +561,16 @@ def _write_days(course: Course, verdicts: Verdicts, found: Difference) -> dict[d
     return stored
 
 
-def _row(course: Course, judged: Judged) -> ClosedDay:
-    terms, day = _terms(course, judged), judged.day
+def _done_by_slot(logs: Iterable[Log]) -> DoneBySlot:
+    done: dict[UUID, list[Done]] = {}
+    for one in logs:
+        if one.slot_id is not None:
+            done.setdefault(one.slot_id, []).append(Done(one.outcome, one.dose_ratio))
+    return done
+
+
+def _row(course: Course, zones: Zones, judged: Judged, done: DoneBySlot) -> ClosedDay:
+    terms, day = terms_of(course, judged), judged.day
     return ClosedDay(
         assignment=course.assignment,
         on=judged.on,
@@ -547,10 +592,12 @@ def _row(course: Course, judged: Judged) -> ClosedDay:
         pain_next=day.next_morning,
         day=day_as_json(day),
         after=state_as_json(judged.after),
+        closed_at=zones.closing(judged.on),
+        **slots_of(course, judged, terms, done),
     )
 
 
-def _terms(course: Course, judged: Judged) -> Terms:
+def terms_of(course: Course, judged: Judged) -> Terms:
     """What the plan of a judged date rested on."""
     before, on = judged.before, judged.on
     away = before.missed >= judged.case.numbers["missed_gap"]
@@ -568,6 +615,27 @@ def _terms(course: Course, judged: Judged) -> Terms:
 
 def _said_by(row: ClosedDay) -> Said:
     return [getattr(row, name) for name in ROW_FIELDS]
+
+
+# --- What a clinician's list names ------------------------------------------------------------
+
+
+def _counted(
+    assignment: Assignment, verdicts: Verdicts, before: Mapping[str, Any]
+) -> tuple[Since, list[Typed]]:
+    """What was carried, with the dates that closed and the logs that came since."""
+    since, first = before.get("since", {}), assignment.start_date
+    typed: list[Typed] = [(on, id, late) for on, id, late in before.get("typed", ())]
+    if verdicts.is_whole:
+        since, typed = {}, []
+    elif assignment.judged_to is not None:
+        first = assignment.judged_to + A_DAY
+    typed += [
+        (one.on.isoformat(), str(one.phone_id), one.is_late)
+        for one in verdicts.logs
+        if verdicts.is_whole or one.on >= first
+    ]
+    return since_when(since, verdicts.chain, first), typed
 
 
 # --- Flags ------------------------------------------------------------------------------------
@@ -683,7 +751,7 @@ def _coming(
 
 def _open_terms(course: Course, judged: Judged) -> Terms:
     """A stop that was reported on a date holds on that date already."""
-    terms = _terms(course, judged)
+    terms = terms_of(course, judged)
     return replace(terms, stopped=True) if judged.outcome is Outcome.STOP else terms
 
 

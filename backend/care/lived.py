@@ -53,6 +53,17 @@ class Piece(NamedTuple):
     content: Any
 
 
+class Log(NamedTuple):
+    """What is counted of a session as it stands."""
+
+    on: date
+    phone_id: UUID
+    slot_id: UUID | None
+    outcome: str
+    dose_ratio: float
+    is_late: bool
+
+
 @dataclass
 class Facts:
     """The facts of one course, by the date they speak of."""
@@ -60,10 +71,22 @@ class Facts:
     course: Course
     zones: Zones
     pieces: dict[date, list[Piece]] = field(default_factory=dict)
+    logs: list[Log] = field(default_factory=list)  # as they stand now
 
     def add(self, pieces: Iterable[Piece]) -> None:
         for piece in pieces:
             self.pieces.setdefault(piece.on, []).append(piece)
+
+    def take_log(
+        self, phone_id: UUID, content: Mapping[str, Any], derived: Mapping[str, Any] | None
+    ) -> None:
+        """As `facts_of` reads it from its columns."""
+        if derived is None or content.get("assignment_id") != str(self.course.id):
+            return
+        on, slot_id = date.fromisoformat(content["local_date"]), content.get("slot_id")
+        slot_id = UUID(slot_id) if slot_id else None
+        ratio, is_late = derived.get("dose_ratio", 0), derived["timeliness"] == "late"
+        self.logs.append(Log(on, phone_id, slot_id, derived["outcome"], float(ratio), is_late))
 
     def day(self, on: date, at: datetime | None = None) -> Day:
         """The date as it was known at a moment; without one, as it is known now."""
@@ -530,7 +553,17 @@ def facts_of(course: Course, patient: Patient) -> Facts:
     zones = Zones.of(patient)
     facts = Facts(course, zones)
     needed = ("phone_id", "received_at", "history_count", "content")
-    sessions = list(Session.objects.filter(patient=patient).only(*needed).order_by("phone_id"))
+    counted = (
+        "assignment",
+        "withdrawn_at",
+        "local_date",
+        "slot_id",
+        "outcome",
+        "dose_ratio",
+        "late",
+    )
+    rows = Session.objects.filter(patient=patient).only(*needed, *counted)
+    sessions = list(rows.order_by("phone_id"))
     check_ins = list(
         CheckIn.objects.filter(patient=patient).only(*needed, "derived").order_by("phone_id")
     )
@@ -540,6 +573,18 @@ def facts_of(course: Course, patient: Patient) -> Facts:
     if revised:
         for one in Revision.objects.filter(patient=patient, phone_id__in=revised):
             revisions.setdefault((one.kind, one.phone_id), []).append(one)
+    facts.logs += [
+        Log(
+            row.local_date,
+            row.phone_id,
+            row.slot_id,
+            row.outcome,
+            float(row.dose_ratio or 0),
+            row.late,
+        )
+        for row in sessions
+        if row.assignment_id == course.id and row.withdrawn_at is None and row.local_date
+    ]
     of_sessions = {id: rows for (kind, id), rows in revisions.items() if kind == "session"}
     for _, told in timelines(sessions, of_sessions):
         facts.add(session_pieces(course.id, told))

@@ -68,9 +68,10 @@ class Assignment(models.Model):
     updated_at = models.DateTimeField()
 
     # Derived, made anew by `deciding`: what the plan of open and later dates rests on, what judging
-    # goes on from, and when the next date closes.
+    # goes on from, what of it a clinician's list has to name, and when the next date closes.
     standing = models.JSONField(null=True)
     carried = models.JSONField(null=True)
+    concerns = models.JSONField(null=True)  # `accounting.Concern`s; none is NULL
     judged_to = models.DateField(null=True)
     next_close_at = models.DateTimeField(null=True, db_index=True)
     is_behind = models.BooleanField(default=False)  # a fact is stored and not judged yet
@@ -89,6 +90,13 @@ class Assignment(models.Model):
                 condition=Q(ended_on=None, end_kind="", ended_by=None)
                 | (Q(ended_on__isnull=False, ended_by__isnull=False) & ~Q(end_kind="")),
             ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["patient"],
+                condition=Q(concerns__isnull=False),
+                name="assignment_of_concern",
+            )
         ]
 
     def __str__(self) -> str:
@@ -376,7 +384,9 @@ class Event(models.Model):
 class ClosedDay(models.Model):
     """The day book: one lived and closed date of an assignment, as judged. Derived and disposable.
 
-    `day` is what was known of it, `after` what the next date inherits (`engine.storing`).
+    `day` is what was known of it, `after` what the next date inherits (`engine.storing`). The slots
+    are counted as sessions stand now (`accounting`): of those due, what is neither done nor skipped
+    was missed, or is unknown while the phone has not been heard from since `closed_at`.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -400,6 +410,13 @@ class ClosedDay(models.Model):
     pain_next = models.PositiveSmallIntegerField(null=True)
     day = models.JSONField()
     after = models.JSONField()
+    closed_at = models.DateTimeField()
+    slots_due = models.PositiveSmallIntegerField()
+    slots_completed = models.PositiveSmallIntegerField()
+    slots_partial = models.PositiveSmallIntegerField()
+    slots_skipped = models.PositiveSmallIntegerField()
+    slots_excused = models.PositiveSmallIntegerField()
+    dose_ratios = models.FloatField()  # the best of each slot that was due, added up
 
     class Meta:
         constraints = [

@@ -173,7 +173,7 @@ def _gives_way(
     same = standing["on"] == str(wanted.on) and standing["recommendation"] == wanted.outcome
     if not same:
         return not acts or wanted.outcome in ACTING
-    return _inputs(wanted)[1] != str(standing["inputs"])
+    return inputs_with_digest(wanted)[1] != str(standing["inputs"])
 
 
 def _wanted(
@@ -239,7 +239,7 @@ def made(
 ) -> Progression:
     """A proposal with everything it rests on; not stored yet."""
     protocol = course.protocol
-    inputs, sha256 = _inputs(judged)
+    inputs, sha256 = inputs_with_digest(judged)
     first = date.fromisoformat(inputs["days"][0]["day"]["on"])
     records = Records.of(patient, first, judged.on)
     return Progression(
@@ -267,7 +267,7 @@ def made(
     )
 
 
-def _inputs(judged: Judged) -> tuple[dict[str, Any], str]:
+def inputs_with_digest(judged: Judged) -> tuple[dict[str, Any], str]:
     """What the verdict rests on, and its digest: with it a replay can be compared."""
     course = judged.case.course
     back: list[date] = []

@@ -223,6 +223,7 @@ def _store(*, patient: Patient, report: Report, upload: Upload, batch: Batch) ->
     row = head or MODELS[report.kind](patient=patient, phone_id=report.phone_id, history_count=0)
     was_on, was_of = row.local_date, getattr(row, "assignment_id", None)
     was_rating = _rated_by(row.derived)
+    slot_days = _slot_days(course, head.content if head else None, report.content)
     severe = _severe_on(patient, report, course, batch)
     _fill(row, report, upload, course, severe)
     _append(patient, row, report, upload)
@@ -234,7 +235,7 @@ def _store(*, patient: Patient, report: Report, upload: Upload, batch: Batch) ->
     _keep_near(batch, report, row)
     effects, is_news = _raise_flags(patient, report, severe, upload.received_at)
     rated, dates = _rate_again(patient, {was_on, row.local_date}, batch)
-    dates |= was_rating | {on for on in (was_on, row.local_date) if on is not None}
+    dates |= was_rating | slot_days | {on for on in (was_on, row.local_date) if on is not None}
     if course is not None and course.assignment.is_behind and course.id not in batch.unsettled:
         dates.add(course.assignment.start_date)  # a push that did not come to its end
     alone = course is not None and not is_news and not rated and was_of in (None, course.id)
@@ -618,6 +619,14 @@ def _slot_place(course: Course, content: Content) -> tuple[date, str] | None:
             if slot_id(course.id, day, key) == wanted:
                 return day, key
     return None
+
+
+def _slot_days(course: Course | None, *said: Content | None) -> set[date]:
+    """The dates of the slots that these name, which are counted there."""
+    if course is None:
+        return set()
+    places = [_slot_place(course, one) for one in said if one is not None and "slot_id" in one]
+    return {place[0] for place in places if place is not None}
 
 
 # --- What follows from a record ---------------------------------------------------------------

@@ -275,7 +275,12 @@ class Course:
 
     def slots(self, on: date, version: AssignmentVersion | None = None) -> tuple[Slot, ...]:
         """What the course asks for on a date it covers, pauses aside."""
-        terms = self.terms_on(on)
+        return self.slots_under(self.terms_on(on), on, version)
+
+    def slots_under(
+        self, terms: Terms, on: date, version: AssignmentVersion | None = None
+    ) -> tuple[Slot, ...]:
+        """As `slots`, where what the plan of the date rests on is known already."""
         if terms.ended:
             return ()
         slots = self._slots_by(terms, on, version or self.version_on(on))
@@ -593,7 +598,12 @@ def _versions(*conditions: Q) -> QuerySet[AssignmentVersion]:
     return (
         AssignmentVersion.objects.filter(*conditions, assignment__patient=_PATIENT)
         .select_related("assignment__protocol_version")
-        .defer("changes", "assignment__protocol_version__document", "assignment__carried")
+        .defer(
+            "changes",
+            "assignment__protocol_version__document",
+            "assignment__carried",
+            "assignment__concerns",
+        )
     )
 
 

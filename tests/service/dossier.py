@@ -144,6 +144,6 @@ CONTENT = {
     "exercises/library/stretch.yaml": "1a5c4bf6aa006b7a",
     "exercises/sources.yaml": "efe88dcf75e49215",
     "protocols/metrics.yaml": "4f0819b7aa4b364a",
-    "protocols/rules.yaml": "43584321bf0d9846",
+    "protocols/rules.yaml": "f191ad3600e2111d",
     "protocols/safety.yaml": "083900b1ef4834f7",
 }
