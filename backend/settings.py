@@ -314,12 +314,15 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "ENUM_SUFFIX": "",
     # Names become names of types in clients; tests/contract pins them.
     "ENUM_NAME_OVERRIDES": {
+        "AlertLevel": ["emergency", "urgent", "routine", "patient"],
         "AssignmentEnd": ["completed", "stopped"],
         "BodyRegion": "backend.api.exercises.BODY_REGIONS",
+        "CaseloadTier": ["urgent", "review", "watch", "on_track"],
         "ChangeOp": ["upsert", "delete", "refetch"],
         "ClockState": ["ok", "suspect"],
         "ConditionCode": "backend.api.physio.patients.condition_codes",
         "ConsentCode": ["health_data"],
+        "DayColour": ["STOP", "SEVERE", "RED", "AMBER", "GREEN", "-"],
         "DifferenceKind": "protocols.differences.KINDS",
         "CriterionResult": "backend.api.progressions_shown.RESULTS",
         "DecisionOutcome": "backend.api.progressions_shown.OUTCOMES",

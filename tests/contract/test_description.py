@@ -53,6 +53,7 @@ OPERATIONS = {
     "protocol_versions": "GET /protocols/{id}/versions",
     "protocol_diff": "GET /protocols/{id}/diff",
     "protocol_simulate": "POST /protocols/{id}/simulations",
+    "caseload_list": "GET /caseload",
     "patient_list": "GET /patients",
     "patient_create": "POST /patients",
     "patient_get": "GET /patients/{id}",
@@ -69,6 +70,8 @@ OPERATIONS = {
     "assignment_preview": "POST /patients/{id}/assignments/preview",
     "assignment_get": "GET /assignments/{id}",
     "assignment_tailor": "PATCH /assignments/{id}",
+    "decision_list": "GET /assignments/{id}/decisions",
+    "decision_get": "GET /assignments/{id}/decisions/{date}",
     "assignment_pause": "POST /assignments/{id}/pause",
     "assignment_resume": "POST /assignments/{id}/resume",
     "assignment_end": "POST /assignments/{id}/end",
@@ -85,16 +88,16 @@ OPERATIONS = {
 
 # Lists of words are names of types.
 ENUMS = {
-    "AdjustmentCode", "AssignmentEnd", "AssignmentStatus", "BodyRegion", "ChangeOp", "ClockState",
-    "ConditionCode", "ConsentCode", "CriterionResult", "DayType", "DecisionOutcome",
-    "DecisionReason", "DifferenceKind", "DoseSide", "DoseUnit", "EffortScale", "EntryState",
-    "EpisodeEndReason", "EvidenceTag", "ExerciseKind", "ExerciseSide", "FlagAction", "FlagLevel",
-    "FlagStatus", "LadderStep", "LegSymptom", "MediaType", "PainAdviceCode", "PartOfDay",
-    "PatientStatus", "Platform", "ProblemRegion", "ProgressionStatus", "ProtocolEffortScale",
-    "ProtocolGate", "ProtocolStatus", "Recommendation", "RecordType", "Role", "ScheduleKind",
-    "ScreenCode", "ScreeningMoment", "SessionOutcome", "SessionState", "Sex", "Side",
-    "SkipReason", "SlotStatus", "StopSignCode", "TailoringOp", "Timeliness", "UploadStatus",
-    "Weekday",
+    "AdjustmentCode", "AlertLevel", "AssignmentEnd", "AssignmentStatus", "BodyRegion",
+    "CaseloadTier", "ChangeOp", "ClockState", "ConditionCode", "ConsentCode", "CriterionResult",
+    "DayColour", "DayType", "DecisionOutcome", "DecisionReason", "DifferenceKind", "DoseSide",
+    "DoseUnit", "EffortScale", "EntryState", "EpisodeEndReason", "EvidenceTag", "ExerciseKind",
+    "ExerciseSide", "FlagAction", "FlagLevel", "FlagStatus", "LadderStep", "LegSymptom",
+    "MediaType", "PainAdviceCode", "PartOfDay", "PatientStatus", "Platform", "ProblemRegion",
+    "ProgressionStatus", "ProtocolEffortScale", "ProtocolGate", "ProtocolStatus", "Recommendation",
+    "RecordType", "Role", "ScheduleKind", "ScreenCode", "ScreeningMoment", "SessionOutcome",
+    "SessionState", "Sex", "Side", "SkipReason", "SlotStatus", "StopSignCode", "TailoringOp",
+    "Timeliness", "UploadStatus", "Weekday",
 }  # fmt: skip
 
 PUBLIC = {"meta_get", "enrolment_check"}
@@ -167,7 +170,7 @@ def test_names_are_names_of_types():
 def test_every_route_is_described_and_back():
     """By the URL conf, method by method."""
     routed = {
-        f"{method.upper()} {PREFIX}/{route.pattern}".replace("<str:id>", "{id}")
+        f"{method.upper()} {PREFIX}/{route.pattern}".replace("<str:", "{").replace(">", "}")
         for route in API
         for method in ("get", "post", "put", "patch", "delete")
         if hasattr(getattr(route.callback, "view_class"), method)  # noqa: B009  # of `as_view`

@@ -98,6 +98,7 @@ WHO = {
     "protocol_versions": "TA",
     "protocol_diff": "TA",
     "protocol_simulate": "T",
+    "caseload_list": "TA",
     "patient_list": "TA",
     "patient_create": "TA",
     "patient_get": "TA",
@@ -114,6 +115,8 @@ WHO = {
     "assignment_preview": "T",
     "assignment_get": "PTA",
     "assignment_tailor": "T",
+    "decision_list": "PTA",
+    "decision_get": "PTA",
     "assignment_pause": "T",
     "assignment_resume": "T",
     "assignment_end": "T",
@@ -271,6 +274,7 @@ class World:
         if recipe.tag:
             headers.setdefault("If_Match", self.tags[recipe.tag, case.relation])
         path = case.operation.route.replace("<str:id>", ids.get(recipe.names, ""))
+        path = path.replace("<str:date>", self.ben.today.isoformat())
         said = self.body(case) if body is None else body
         caller = by or self.caller(case)
         return caller.call(case.operation.method, f"{path}?{query.lstrip('&')}", said, **headers)
@@ -603,6 +607,7 @@ RECIPES = {
     "protocol_versions": Recipe("published"),
     "protocol_diff": Recipe("published", query=lambda _, __: "from=1.0.0&to=1.0.0"),
     "protocol_simulate": Recipe("published", _said(cohort=2, days=5, trace=[1])),
+    "caseload_list": Recipe(query=lambda _, __: "include=on_track"),
     "patient_list": Recipe(),
     "patient_create": Recipe(body=_person),
     "patient_get": OF_PATIENT,
@@ -619,6 +624,8 @@ RECIPES = {
     "assignment_preview": Recipe("patient", _assignment),
     "assignment_get": Recipe("assignment"),
     "assignment_tailor": Recipe("assignment", _tailored, tag="assignment"),
+    "decision_list": Recipe("assignment"),
+    "decision_get": Recipe("assignment"),
     "assignment_pause": Recipe("assignment", _step, tag="assignment"),
     "assignment_resume": Recipe("paused", _step, tag="paused"),
     "assignment_end": Recipe("assignment", _step, tag="assignment"),
@@ -769,8 +776,8 @@ ABOUT_PATIENTS = (
     "patient", "invitee", "stopped", "episode", "assignment", "paused", "flag", "progression",
 )  # fmt: skip
 AUDITED = (
-    "patient_list", "patient_create", "flag_list", "progression_list", "protocol_publish",
-    "protocol_retire",
+    "caseload_list", "patient_list", "patient_create", "flag_list", "progression_list",
+    "protocol_publish", "protocol_retire",
 )  # fmt: skip
 
 

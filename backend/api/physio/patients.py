@@ -201,8 +201,7 @@ class Patients(OfPatient):
         for name in asked.keys() & {"status", "physiotherapist_id"}:
             rows = rows.filter(**{name: asked[name]})
         if "q" in asked:
-            names = {"given": alphabetic("given_name"), "family": alphabetic("family_name")}
-            rows = rows.alias(**names).filter(_named(asked["q"])).distinct()
+            rows = named(rows, asked["q"])
         answer = page(
             request,
             rows,
@@ -252,8 +251,13 @@ class PatientOne(OfPatient):
         return tagged(request, patient_shown(patient))
 
 
+def named(rows: QuerySet[Patient], words: str) -> QuerySet[Patient]:
+    """Those of whose name each word is a part, or whom all of them identify."""
+    names = {"given": alphabetic("given_name"), "family": alphabetic("family_name")}
+    return rows.alias(**names).filter(_named(words)).distinct()
+
+
 def _named(words: str) -> Q:
-    """Each word is part of a name, or all of them are an identifier."""
     found = Q()
     for word in words.split():
         of_word = Q()
