@@ -284,6 +284,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": crontab(),  # each minute
         "options": {"expires": 55},
     },
+    "expire_proposals": {
+        "task": "backend.tasks.expire_proposals",
+        "schedule": crontab(),
+        "options": {"expires": 55},
+    },
     "keep_house": {
         "task": "backend.tasks.keep_house",
         "schedule": crontab(minute="17"),

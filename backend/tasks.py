@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from backend.api.idempotency import forget_old_keys
-from backend.care import deciding
+from backend.care import deciding, reviewing
 from backend.celery import app
 from backend.clinics.actions import forget_old_tries
 from backend.health import checks
@@ -37,6 +37,12 @@ def close_days() -> None:
 
 
 @app.task
+def expire_proposals() -> None:
+    """Close proposals that nobody answered in time."""
+    reviewing.expire(now=timezone.now())
+
+
+@app.task
 def keep_house() -> None:
     """Throw away what nobody may use any more."""
     call_command("clearsessions")
@@ -54,4 +60,4 @@ def _forget_handled_messages() -> None:
             message.unlink(missing_ok=True)
 
 
-SWEEPS = (heartbeat, close_days, keep_house)
+SWEEPS = (heartbeat, close_days, expire_proposals, keep_house)
