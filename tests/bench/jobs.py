@@ -14,7 +14,7 @@ from statistics import median
 from unittest.mock import patch
 from uuid import uuid4
 
-from django.db import connection, transaction
+from django.db import connection, reset_queries, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -73,6 +73,7 @@ class Call:
         """The same without a server, to count its queries and the bytes it gives."""
         parts = self.body.split(FRESH)
         body = b"".join([parts[0], *(str(uuid4()).encode() + part for part in parts[1:])])
+        reset_queries()
         with CaptureQueriesContext(connection) as queries:
             given = Client().generic(
                 self.method,
