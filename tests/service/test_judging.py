@@ -72,7 +72,10 @@ def open_codes() -> dict[str, int]:
 # --- By chance --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(5))
+FULL = [pytest.param(seed, marks=pytest.mark.campaign) for seed in range(11, 111)]
+
+
+@pytest.mark.parametrize("seed", [0, 10, *FULL])
 def test_onward_is_as_whole(
     ana: Staff, ben: OwnPhone, now: datetime, clock: time_machine.Traveller, seed: int
 ) -> None:
@@ -87,7 +90,7 @@ def test_onward_is_as_whole(
         assigned.append(UUID(answer["id"]))
     life = Life(ben.patient, ana.user, rng, now, assigned)
     names, weights = zip(*STEPS, strict=True)
-    for _ in range(45):
+    for _ in range(100):
         life.now += timedelta(minutes=rng.choice([1, 60, 200, 400, 600]))
         clock.move_to(life.now)
         if life.chance(0.5):
