@@ -205,9 +205,11 @@ def tell(
 
     Its counter moves in any case: whoever had read these courses has to read them again.
     """
-    patient.change_seq += 1
+    every = [*touched, *found.touched]
+    if not every and not found.plan:
+        patient.change_seq += 1
     put = feed.touch_plan if found.plan else feed.touch
-    put(patient, [*touched, *found.touched], now=now)
+    put(patient, every, now=now)
 
 
 # --- The fold ---------------------------------------------------------------------------------

@@ -86,6 +86,7 @@ class Script:
         self.tailoring()
         self.steps()
         self.protocols()
+        self.judging()
         self.oneself()
         self.bad_bodies()
         self.bad_ids()
@@ -448,6 +449,7 @@ class Script:
         self.ask("ana", "POST", "protocols/{copy}/publish", first, expect=201,
                  If_Match="{copy_tag}", key="publish")  # fmt: skip
         self.ask("ana", "GET", "protocols/{copy}", expect=304, If_None_Match="{published_tag}")
+        self.by_the_copy()
         self.ask("ana", "POST", "protocols", {"copy_of": "{copy}"}, expect=201)
         self.ask("ana", "POST", "protocols", {"copy_of": "{copy}"}, expect=409)
         self.ask("ana", "GET", "protocols/{copy}/versions", expect=200)
@@ -474,6 +476,15 @@ class Script:
         self.ask("tom", "GET", "protocols/{copy}", expect=404)
         self.pages_of("ana", "protocols", limit=4)
         self.pages_of("ana", "protocols?status=draft", limit=1)
+
+    def by_the_copy(self) -> None:
+        """Somebody is given what will be replaced."""
+        at, today = "patients/{bea_id}/assignments", self.today.isoformat()
+        self.ask("dan", "GET", "assignments/{bea_plan}", tag="bea_plan")
+        self.ask("dan", "POST", "assignments/{bea_plan}/end", {"from": today, "reason": "Another"},
+                 expect=200, If_Match="{bea_plan_tag}")  # fmt: skip
+        self.ask("dan", "POST", at, self.wish("bea", protocol_id="{copy}"), expect=201,
+                 keep={"bea_plan": "id"})  # fmt: skip
 
     def documents(self) -> Iterator[Any]:
         """A library document with changes; the last one can be published."""
@@ -844,6 +855,75 @@ class Script:
         self.ask("ana", "POST", "patients/{ben_id}/assignments", self.wish("ben"), expect=409)
         self.ask("ben", "GET", "me/assignments?limit=1", expect=200)
         self.ask("ben", "GET", "me/sync/changes", expect=200)
+
+    # --- What is judged and decided ---------------------------------------------------------
+
+    def judging(self) -> None:
+        plan, today = "assignments/{bea_plan}", self.today
+        for path in (f"{plan}/decisions", f"{plan}/decisions/{today}", "caseload?include=on_track"):
+            self.ask("dan", "GET", path, expect=200)
+        self.ask("bea", "GET", f"{plan}/decisions", expect=200)
+        for asked in self.few(("from=2020-01-01", "from=x", "to=2200-12-31", "limit=0"), 2):
+            self.ask("dan", "GET", f"{plan}/decisions?{asked}")
+        for day in self.few(("2020-01-01", "x", "2200-12-31", "%00"), 2):
+            self.ask("dan", "GET", f"{plan}/decisions/{day}")
+        for asked in self.few(("q=ÅBERG", "q=%25", "tier=x", "tier=on_track", "limit=1"), 2):
+            self.ask("dan", "GET", f"caseload?{quote(asked, safe='=&%')}")
+        self.proposals(plan)
+        self.stops()
+
+    def proposals(self, plan: str) -> None:
+        newest = {"version": "1.1.0", "change_note": "Anew"}
+        self.ask("ana", "GET", "protocols/{copy}?version=draft", tag="copy")
+        self.ask("ana", "POST", "protocols/{copy}/publish", newest, expect=201,
+                 If_Match="{copy_tag}")  # fmt: skip
+        self.ask("dan", "POST", f"{plan}/progressions", {}, key="evaluate")
+        for more in self.few(({"to_phase_id": "phase-9"}, {"to_phase_id": "phase-1"}, {"x": 1}), 2):
+            self.ask("dan", "POST", f"{plan}/progressions", more)
+        newer = f"{plan}/version-proposals"
+        self.ask("dan", "POST", newer, {"protocol_version": "9.9.9"}, expect=422)
+        self.ask("cleo", "POST", newer, {"protocol_version": "1.1.0"}, expect=403)
+        self.ask("dan", "POST", newer, {"protocol_version": "1.1.0"}, expect=201,
+                 keep={"wish": "id"}, tag="wish")  # fmt: skip
+        self.ask("dan", "POST", newer, {"protocol_version": "1.1.0"}, expect=409)
+        self.ask("dan", "GET", "progressions", expect=200)
+        self.ask("dan", "GET", "progressions/{wish}", expect=304, If_None_Match="{wish_tag}")
+        self.ask("bea", "GET", "progressions/{wish}", expect=200)
+        self.ask("tom", "GET", "progressions/{wish}", expect=404)
+        at, declined = "progressions/{wish}/decision", {"outcome": "decline"}
+        self.ask("dan", "POST", at, declined, expect=428)
+        self.ask("dan", "POST", at, declined, expect=422, If_Match="{wish_tag}")
+        declined |= {"note": "Ännu inte", "reason_code": "other"}
+        self.ask("dan", "POST", at, declined, expect=200, If_Match="{wish_tag}", key="decide")
+        self.ask("dan", "POST", at, declined, expect=200, If_Match="{wish_tag}", key="decide")
+        self.ask("dan", "POST", at, declined, expect=409, If_Match="{wish_tag}")
+        by_hand = {"to_phase_id": "phase-2", "note": "Å"}
+        self.ask("dan", "POST", f"{plan}/progressions", by_hand, expect=201)
+
+    def stops(self) -> None:
+        signs = self.check_in(stop_signs=["ces_bladder"])
+        self.ask("bea", "PUT", f"me/check-ins/{self.named('signs')}", signs, expect=201)
+        self.ask("dan", "GET", "flags?level=emergency", expect=200, keep={"flag": "items/0/id"})
+        self.ask("cleo", "GET", "flags", expect=403)
+        seen = "flags/{flag}/acknowledge"
+        for who, status in (("tom", 404), ("dan", 200), ("ana", 200)):
+            self.ask(who, "POST", seen, {"note": "Å"}, expect=status)
+        self.ask("dan", "POST", "flags/{flag}/resolve", {"action": "advised"}, expect=409)
+        at = "patients/{bea_id}/stop-clearances"
+        clears = {"reason": "Sedd av läkare", "action": "referred"}
+        for more in self.few(({"reason": ""}, {"action": "x"}, {"resume_phase_ids": {"x": "y"}}), 2):
+            self.ask("dan", "POST", at, clears | more, expect=422)
+        self.ask("dan", "POST", at, clears, expect=201, key="clear")
+        self.ask("dan", "POST", at, clears, expect=201, key="clear")
+        self.ask("dan", "POST", at, clears, expect=409)
+        found = {
+            "code": "nprs_worst", "value": 4, "unit": "0-10", "measured_at": self.ago(minutes=5),
+            "findings": ["night_pain"],
+        }  # fmt: skip
+        self.ask("dan", "POST", "patients/{bea_id}/assessments", found, expect=201)
+        self.ask("dan", "GET", "flags?level=routine", expect=200, keep={"flag": "items/0/id"})
+        for status in (200, 409):
+            self.ask("dan", "POST", "flags/{flag}/resolve", {"action": "advised"}, expect=status)
 
     # --- Oneself ----------------------------------------------------------------------------
 

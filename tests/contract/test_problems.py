@@ -35,6 +35,8 @@ CODES = {
     "duplicate-identifier": 409,
     "already-decided": 409,
     "progression-open": 409,
+    "nothing-stands": 409,
+    "stop-standing": 409,
     "request-in-progress": 409,
     "cursor-expired": 410,
     "invitation-expired": 410,

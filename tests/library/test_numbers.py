@@ -309,6 +309,18 @@ def test_numbers_of_the_rules() -> None:
     assert found == {name: float(value) for name, value, _ in rows}
 
 
+def test_what_is_kept_back() -> None:
+    rows = {name: (exercises, phases) for name, exercises, phases in rows_of(page("kept_back.md"))}
+    found = {
+        one["id"]: (
+            ", ".join(one.get("exercises", [f"{one.get('kind')} {one.get('body_region')}"])),
+            ", ".join(f"{slug} {phase}" for slug, phase in one.get("before", {}).items()) or "its own",
+        )
+        for one in file("protocols/rules.yaml")["kept_back"]
+    }
+    assert found == rows
+
+
 def test_nordic_weeks() -> None:
     rows = rows_of(page("rules.md").partition("\n## ")[2])
     found = [(one["week"], one["sessions"], one["sets_x_reps"]) for one in rules().nordic_weeks]

@@ -122,7 +122,7 @@ def test_reads_without_a_tag_are_few_and_known(office: Office) -> None:
     assert gets - TAGGED == {
         "meta_get", "my_assignments", "session_list", "check_in_list", "sync_changes",
         "patient_list", "episode_list", "patient_sessions", "patient_check_ins", "assessment_list",
-        "progression_list", "flag_list",
+        "progression_list", "flag_list", "decision_list", "decision_get", "caseload_list",
     }  # fmt: skip
 
 
