@@ -37,7 +37,7 @@ SEALED = re.compile(
     r"|(?<=/invitations/)[^\"<]+"
 )
 SEALED_NAMES = {
-    "next_cursor", "cursor", "print_url", "session_token", "secret", "totp_url", "totp_svg",
+    "next_cursor", "cursor", "inputs_sha256", "print_url", "session_token", "secret", "totp_url", "totp_svg",
     "unused_codes", "user_agent",
 }  # fmt: skip
 MEASURED_NAMES = {"clock_skew_s"}  # in seconds, and the second of two is asked later

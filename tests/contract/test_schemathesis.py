@@ -58,6 +58,7 @@ REFUSED = ["400", "401", "403", "404", "405", "406", "409", "412", "413", "415",
 UNFORESEEN = {
     "unknown-reference", "date-mismatch", "time-order", "duplicate", "required", "invalid-value",
 }  # fmt: skip
+TAILORED = ("#/tailoring/", "#/changes/")
 UNFORESEEN_AT = {  # and in a tailoring, where each operation has fields of its own
     ("#/value", "out-of-range"),  # each metric has its own
     ("#/birth_date", "out-of-range"),  # not after today
@@ -218,9 +219,11 @@ def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool
     problem = json.loads(response.content)
     if problem["code"] == "validation-failed":
         said = {(error["pointer"], error["code"]) for error in problem["errors"]}
-        foreseen = {at for at in said - UNFORESEEN_AT if not at[0].startswith("#/tailoring/")}
+        foreseen = {at for at in said - UNFORESEEN_AT if not at[0].startswith(TAILORED)}
         return not {code for _, code in foreseen} <= UNFORESEEN
-    return problem["status"] not in (410, 412, 422) and problem["code"] != "cursor-invalid"
+    too_many_days = problem.get("detail", "").startswith("`from` and `to`")
+    is_unforeseen = problem["code"] == "cursor-invalid" or too_many_days
+    return problem["status"] not in (410, 412, 422) and not is_unforeseen
 
 
 @dataclass

@@ -314,7 +314,8 @@ def test_what_is_kept_back() -> None:
     found = {
         one["id"]: (
             ", ".join(one.get("exercises", [f"{one.get('kind')} {one.get('body_region')}"])),
-            ", ".join(f"{slug} {phase}" for slug, phase in one.get("before", {}).items()) or "its own",
+            ", ".join(f"{slug} {phase}" for slug, phase in one.get("before", {}).items())
+            or "its own",
         )
         for one in file("protocols/rules.yaml")["kept_back"]
     }
