@@ -37,8 +37,8 @@ SEALED = re.compile(
     r"|(?<=/invitations/)[^\"<]+"
 )
 SEALED_NAMES = {
-    "next_cursor", "cursor", "inputs_sha256", "print_url", "session_token", "secret", "totp_url", "totp_svg",
-    "unused_codes", "user_agent",
+    "next_cursor", "cursor", "print_url", "session_token", "secret", "totp_url", "totp_svg",
+    "unused_codes", "user_agent", "inputs_sha256",  # of ids, among others
 }  # fmt: skip
 MEASURED_NAMES = {"clock_skew_s"}  # in seconds, and the second of two is asked later
 
