@@ -21,7 +21,7 @@ from tests.service.matrix import an_exercise, everything, in_full, operations
 TAGGED = {
     "me_get", "plan_get", "session_get", "check_in_get", "exercise_list", "exercise_get",
     "patient_get", "protocol_list", "protocol_get", "protocol_versions", "protocol_diff",
-    "assignment_get", "progression_get",
+    "assignment_get", "progression_get", "decision_list", "decision_get",
 }  # fmt: skip
 REQUIRED = {
     "patient_update", "protocol_update", "protocol_publish", "protocol_retire",
@@ -84,6 +84,7 @@ def office(ana: Staff, ben: OwnPhone, plan_of_ben: Any, grade_1: ProtocolVersion
         "assignment_get": plan, "assignment_tailor": plan,
         "assignment_pause": f"{plan}/pause",
         "assignment_resume": f"{plan}/resume", "assignment_end": f"{plan}/end",
+        "decision_list": f"{plan}/decisions", "decision_get": f"{plan}/decisions/{ben.today}",
         "progression_get": f"progressions/{proposal['id']}",
         "progression_decide": f"progressions/{proposal['id']}/decision",
     })  # fmt: skip
@@ -122,7 +123,7 @@ def test_reads_without_a_tag_are_few_and_known(office: Office) -> None:
     assert gets - TAGGED == {
         "meta_get", "my_assignments", "session_list", "check_in_list", "sync_changes",
         "patient_list", "episode_list", "patient_sessions", "patient_check_ins", "assessment_list",
-        "progression_list", "flag_list", "decision_list", "decision_get", "caseload_list",
+        "progression_list", "flag_list", "caseload_list",
     }  # fmt: skip
 
 
