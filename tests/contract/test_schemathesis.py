@@ -76,10 +76,17 @@ class Service:
     def __call__(self, environ: Any, start_response: Any) -> Any:
         request_started.disconnect(close_old_connections)  # as Django's own test client does
         with transaction.atomic():
-            self.opened[threading.get_ident()] = connection.connection
+            self.keep_open(connection.connection)
             answer = self.handler({"REMOTE_ADDR": "127.0.0.1", **environ}, start_response)
             transaction.set_rollback(not self.keep)
         return answer
+
+    def keep_open(self, opened: Any) -> None:
+        """Close what an ended thread left, whose number a new one was given."""
+        thread = threading.get_ident()
+        if (left := self.opened.get(thread, opened)) is not opened:
+            left.close()
+        self.opened[thread] = opened
 
     def close(self) -> None:
         """Schemathesis asks in threads of its own, and ends them without a word."""
