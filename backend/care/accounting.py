@@ -134,8 +134,9 @@ def concerns_of(
     if not state.stop:
         found = [one for one in found if one["code"] != "standing_stop"]
     elif "standing_stop" not in since:
-        begun = next(one.on for one in opened if one.after.stop)
-        found.append(_of_closed("standing_stop", begun.isoformat(), closed, state))
+        stopped = (one.on for one in opened if one.after.stop)
+        if (begun := next(stopped, None)) is not None:  # else the plan has not begun
+            found.append(_of_closed("standing_stop", begun.isoformat(), closed, state))
     found += _reds(closed, opened, state)
     found += _typed_late(late)
     return found

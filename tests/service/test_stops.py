@@ -281,6 +281,30 @@ def test_a_new_plan_waits_for_the_clearance_too(
     assert "stop" not in ben.plan()
 
 
+def test_a_stop_before_the_first_date_of_a_plan(
+    clock: time_machine.Traveller,
+    ana: Staff,
+    ben: OwnPhone,
+    thigh: Episode,
+    grade_1: ProtocolVersion,
+) -> None:
+    """It is taken, and the plan begins stopped, or, where it was cleared by then, as it should."""
+    made = ana.assigns(grade_1, to=ben.patient, episode=thigh, on=TODAY + DAY)
+    assert reports(ben, "fever_with_pain")["status"] == "created"
+    assert is_stopped(ben)
+    [row] = ana.get("caseload")["items"]
+    assert [one["code"] for one in row["reasons"]] == ["fever_with_pain"]
+
+    clock.shift(DAY)
+    tick()
+    assert is_stopped(ben)
+    ben.checks_in(pain_now=1)
+    [row] = ana.get("caseload")["items"]
+    assert {one["code"] for one in row["reasons"]} == {"fever_with_pain", "standing_stop"}
+    assert clears(ana, ben)["assignments"] == [{"assignment_id": made["id"], "phase_id": "phase-1"}]
+    assert doses(ben, ben.today + DAY)
+
+
 # --- The clearance ----------------------------------------------------------------------------
 
 
