@@ -135,7 +135,7 @@ def draft(*, patient: Patient, wish: Wish, by: User, now: datetime) -> Course:
         parts_of_day=list(wish.parts_of_day),
         training_days=list(wish.training_days),
         prescriptions=[as_document(row) for row in _prescribed(assignment, protocol, wish)],
-        changes=list(wish.changes),
+        changes=_placed(wish.changes, phase_id),
         made_by=by,
         made_at=now,
     )
@@ -224,13 +224,23 @@ def change(
         parts_of_day=newest.parts_of_day,
         training_days=newest.training_days,
         prescriptions=rows,
-        changes=list(changes),
+        changes=_placed(changes, phase_id),
         reason=reason,
         made_by=by,
         made_at=now,
     )
     known = set().union(*(_slugs_in(one.prescriptions) for one in course.versions))
     return _given(course.assignment.patient, _slugs_in(rows) - known)
+
+
+def _placed(changes: Iterable[Mapping[str, Any]], phase_id: str) -> list[dict[str, Any]]:
+    """As they are kept: an exercise that was added without a phase was added to this one, also
+    where the change is made again in a newer version of the protocol."""
+    return [
+        ({"phase_id": phase_id} if change["op"] == "add" and "exercise" in change else {})
+        | dict(change)
+        for change in changes
+    ]
 
 
 def _numbered(row: Prescribed, course: Course) -> dict[str, Any]:

@@ -530,6 +530,41 @@ def test_a_newer_version_is_a_proposal_like_any(story: Story, grade_1: ProtocolV
     assert story.answers(row, "approve", 409)["code"] == "already-decided"
 
 
+def test_what_was_added_to_a_phase_stays_there_in_a_newer_version(
+    story: Story, grade_1: ProtocolVersion
+) -> None:
+    """An extra exercise of phase 1 is none of phase 2, in which the newer version begins."""
+    make_newer(grade_1, "1.1.0", timezone.now())
+    where = f"assignments/{story.plan['id']}"
+
+    def tailors(*changes: Any) -> Any:
+        said = {"effective_date": FIRST.isoformat(), "reason": "As well.", "changes": changes}
+        return story.ana.patch(where, said, If_Match=story.ana.call("GET", where)["ETag"])
+
+    def added(plan: Any) -> list[tuple[str, str, int]]:
+        rows = [row for row in plan["prescriptions"] if row["exercise"] == "sg-clam"]
+        return [(row["phase_id"], row["key"], row["dose"]["sets"]) for row in rows]
+
+    [row] = [
+        one
+        for one in tailors({"op": "add", "exercise": "sg-clam"})["prescriptions"]
+        if one["exercise"] == "sg-clam"
+    ]
+    dose = {"sets": 1, "reps": {"min": 5, "max": 5}}
+    old = tailors({"op": "set_dose", "prescription_id": row["id"], "dose": dose})
+    assert added(old) == [("phase-1", "phase-1/sg-clam+", 1)]
+    story.answers(story.to_proposal(), "approve")
+    newer = story.ana.post(f"{where}/version-proposals", {"protocol_version": "1.1.0"}, 201)
+
+    story.answers(newer, "approve")
+
+    new = next(
+        one for one in story.ben.get("me/assignments")["items"] if one["id"] != story.plan["id"]
+    )
+    assert new["phase"]["id"] == "phase-2"
+    assert added(new) == added(old)
+
+
 def test_a_newer_version_without_the_phase_is_refused(
     story: Story, grade_1: ProtocolVersion
 ) -> None:
