@@ -843,7 +843,7 @@ def close(*, patient_id: UUID, now: datetime) -> Difference:
         found = recompute_all(patient=patient, now=now)  # first what was reported changes
         found.flags.append(f"{flag.code} on {flag.observed_on}")
     due = Assignment.objects.filter(patient=patient, next_close_at__lte=now).with_record()
-    if not due:
+    if not (due or found):
         return found
     patient.change_seq += 1  # what others read of these courses is not so any more
     for assignment in due.order_by("start_date", "id"):

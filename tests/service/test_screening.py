@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from backend.api.records import SCREENS
 from backend.care import deciding
-from backend.care.models import Assignment, Flag
+from backend.care.models import Assignment, Flag, Progression
 from backend.clinics.models import Episode
 from exercises.models import Exercise
 from protocols.knowledge import safety
@@ -134,6 +134,23 @@ def test_no_answer_is_not_a_no(
     ana.post(f"flags/{flag.pk}/resolve", {"action": "contacted"})
     days_pass(clock, 1)
     assert flagged() == {"2026-03-24": "resolved", "2026-04-07": "open"}, "and again"
+
+
+def test_what_a_closing_that_flags_decides_is_told(
+    clock: time_machine.Traveller, ben: OwnPhone, plan_of_ben: Any
+) -> None:
+    """The flag has every date judged first; the phone hears of it as of any closing."""
+    days_pass(clock, 12)
+    cursor = ben.get("me/sync/changes")["cursor"]
+    clock.shift(2 * DAY)
+    days_pass(clock, 1)
+    assert flagged() == {"2026-03-25": "open"}
+    [row] = Progression.objects.all()
+    assert row.recommendation == "step_back", "fourteen dates were missed"
+
+    told = ben.get(f"me/sync/changes?cursor={cursor}")["items"]
+
+    assert {"plan", "progression"} <= {one["type"] for one in told}
 
 
 @pytest.mark.parametrize("kind", ["check_in", "session"])
