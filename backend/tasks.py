@@ -1,7 +1,10 @@
 """Every background task on one page. Arguments are ids, by keyword; the rows say what is due."""
 
 import time
+from collections.abc import Callable, Iterable
+from datetime import datetime
 from pathlib import Path
+from uuid import UUID
 
 import structlog
 from django.conf import settings
@@ -16,6 +19,7 @@ from backend.health import checks
 
 HANDLED_MESSAGES_KEPT_S = 3600
 CLOSED_A_SWEEP = 2000  # patients; the next sweep takes the rest
+EXPIRED_A_SWEEP = 200
 
 _log = structlog.stdlib.get_logger("backend.tasks")
 
@@ -27,19 +31,29 @@ def heartbeat() -> None:
 
 @app.task
 def close_days() -> None:
-    """Judge every date that has closed. A patient who cannot be judged stands in nobody's way."""
+    """Judge every date that has closed."""
     now = timezone.now()
-    for patient_id in deciding.due_to_close(now=now, limit=CLOSED_A_SWEEP):
-        try:
-            deciding.close(patient_id=patient_id, now=now)
-        except Exception as error:
-            _log.error("closing failed", patient_id=str(patient_id), exc_info=error)
+    due = deciding.due_to_close(now=now, limit=CLOSED_A_SWEEP)
+    _of_each(due, "closing failed", deciding.close, now)
 
 
 @app.task
 def expire_proposals() -> None:
     """Close proposals that nobody answered in time."""
-    reviewing.expire(now=timezone.now())
+    now = timezone.now()
+    due = reviewing.due_to_expire(now=now, limit=EXPIRED_A_SWEEP)
+    _of_each(due, "expiring failed", reviewing.expire, now)
+
+
+def _of_each(
+    patients: Iterable[UUID], failure: str, act: Callable[..., object], now: datetime
+) -> None:
+    """A patient who cannot be judged stands in nobody's way."""
+    for patient_id in patients:
+        try:
+            act(patient_id=patient_id, now=now)
+        except Exception as error:
+            _log.error(failure, patient_id=str(patient_id), exc_info=error)
 
 
 @app.task

@@ -567,19 +567,19 @@ def _is_over(row: Progression, now: datetime) -> bool:
     return row.valid_until <= now and row.recommendation not in proposing.ACTING
 
 
-def expire(*, now: datetime, limit: int = 200) -> int:
-    """Close proposals that nobody answered in time; the longest waiting first. Says how many.
-
-    Any number of callers at once is harmless, and so is a repeat.
-    """
+def due_to_expire(*, now: datetime, limit: int) -> list[UUID]:
+    """Patients with a proposal that nobody answered in time, the longest waiting first."""
     due = Progression.objects.filter(status=Status.PROPOSED, valid_until__lte=now)
     due = due.exclude(recommendation__in=proposing.ACTING).order_by("valid_until", "pk")
-    patients = dict.fromkeys(due.values_list("patient", flat=True)[:limit])
-    return sum(_expire_of(patient_id=id, now=now) for id in patients)
+    return list(dict.fromkeys(due.values_list("patient_id", flat=True)[:limit]))
 
 
 @transaction.atomic
-def _expire_of(*, patient_id: UUID, now: datetime) -> int:
+def expire(*, patient_id: UUID, now: datetime) -> int:
+    """Close the proposals of a patient that nobody answered in time. Says how many.
+
+    Any number of callers at once is harmless, and so is a repeat.
+    """
     patient = lock(Patient(pk=patient_id))
     open_rows = Progression.objects.filter(patient=patient, status=Status.PROPOSED)
     over = [row for row in open_rows if _is_over(row, now)]

@@ -100,7 +100,6 @@ def test_staff_change_the_phase_by_a_decision_alone(waiting: Story) -> None:
 def _a_month(story: Story) -> None:
     for n in range(30):
         story.closes(FIRST + (4 + n) * DAY)
-        reviewing.expire(now=timezone.now())
         call_command("tick")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import time_machine
@@ -13,6 +13,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from structlog.testing import capture_logs
 
 from backend import tasks
 from backend.care import deciding, reviewing
@@ -275,16 +276,48 @@ def test_the_next_date_supersedes_it_and_the_queue_keeps_its_place(story: Story)
 def test_nobody_answers_and_it_expires(story: Story) -> None:
     row = story.to_proposal()
     until = datetime.fromisoformat(row["valid_until"])
-    assert reviewing.expire(now=until - DAY) == 0
+    assert reviewing.due_to_expire(now=until - DAY, limit=9) == []
+    assert reviewing.expire(patient_id=story.ben.patient.pk, now=until - DAY) == 0
     story.clock.move_to(until)
     assert story.answers(row, "approve", 409)["progression_status"] == "expired"
 
     tasks.expire_proposals()
-    assert reviewing.expire(now=until) == 0
+    assert reviewing.expire(patient_id=story.ben.patient.pk, now=until) == 0
 
     assert story.status(row) == "expired"
     story.evaluates()
     assert Progression.objects.filter(recommendation="advance").count() == 1, "answered, so to say"
+
+
+def test_one_whose_proposal_cannot_expire_stands_in_nobodys_way(
+    story: Story, bea: OwnPhone, grade_1: ProtocolVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = []
+    for one, from_on in ((story.ben, FIRST), (bea, FIRST + 10 * DAY)):
+        story.at(from_on, 9)
+        if one is bea:
+            episode = make_episode(bea.patient, story.ana.user, timezone.now())
+            plan = story.ana.assigns(grade_1, to=bea.patient, episode=episode, on=from_on)
+            story = Story(story.clock, story.ana, bea, plan)
+        where = f"assignments/{story.plan['id']}/progressions"
+        rows.append(story.ana.post(where, {}, 201))
+    story.clock.shift(8 * DAY)
+    expire = reviewing.expire
+
+    def fails_for_ben(*, patient_id: UUID, now: datetime) -> int:
+        if str(patient_id) == rows[0]["patient_id"]:
+            raise ValueError
+        return expire(patient_id=patient_id, now=now)
+
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr(reviewing, "expire", fails_for_ben)
+        tasks.expire_proposals()
+    assert [story.status(row) for row in rows] == ["proposed", "expired"]
+    [told] = [one for one in logs if one["event"] == "expiring failed"]
+    assert told["patient_id"] == rows[0]["patient_id"]
+
+    tasks.expire_proposals()
+    assert story.status(rows[0]) == "expired"
 
 
 def test_late_data_undo_nothing_that_a_person_approved(story: Story) -> None:
@@ -387,7 +420,7 @@ def test_a_stop_is_confirmed_and_ends_by_no_decision(story: Story) -> None:
     for phase in ("phase-1", "phase-2"):
         story.evaluates(409 if phase == "phase-2" else 422, to_phase_id=phase)
     assert story.day(FIRST + DAY)["day_type"] == "paused"
-    assert reviewing.expire(now=timezone.now() + 30 * DAY) == 0
+    assert reviewing.due_to_expire(now=timezone.now() + 30 * DAY, limit=9) == []
 
 
 def test_one_phase_up_by_hand_against_failed_gates_needs_a_reason(story: Story) -> None:
