@@ -136,9 +136,10 @@ def clear(
     flags = tuple(stops_of(patient))
     if not flags and not stopped:
         raise NothingStands
-    _check(resume, courses)
+    today = today_of(patient, now)
+    _check(resume, courses, today)
     cleared = Cleared(
-        today_of(patient, now),
+        today,
         flags,
         {id: resume.get(id) or _phase_of(course) for id, course in courses.items()},
     )
@@ -157,13 +158,17 @@ def clear(
     return cleared
 
 
-def _check(resume: Mapping[UUID, str], courses: Mapping[UUID, Course]) -> None:
+def _check(resume: Mapping[UUID, str], courses: Mapping[UUID, Course], today: date) -> None:
     errors = []
     for id, phase_id in resume.items():
         at, course = f"#/resume_phase_ids/{id}", courses.get(id)
         if course is None:
             detail = "No plan of this patient that goes on."
             errors.append(FieldError(at, "unknown-reference", detail))
+            continue
+        if course.assignment.start_date > today:
+            detail = "This plan has not begun; it begins in the phase it was given."
+            errors.append(FieldError(at, "invalid-value", detail))
             continue
         phases = [phase.id for phase in course.protocol.phases]
         most = phases.index(_phase_of(course)) + 1

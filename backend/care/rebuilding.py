@@ -12,6 +12,7 @@ from django.db import transaction
 from backend.care import deciding
 from backend.care.models import Assignment
 from backend.care.selectors import course_of
+from backend.clinics.actions import lock
 from backend.clinics.models import Patient
 
 STANDING = ("standing", "carried", "judged_to", "next_close_at")
@@ -46,9 +47,7 @@ def rebuild(*, patient_id: UUID, now: datetime, keep: bool = True) -> list[Chang
     First it is judged on from what was carried, as on any day: what is due anyway is no difference.
     Where any day would replay it as well, only dates that had closed before can tell one.
     """
-    patient = (
-        Patient.objects.select_for_update(of=("self",)).select_related("clinic").get(pk=patient_id)
-    )
+    patient = lock(Patient(pk=patient_id))
     patient.change_seq += 1  # what others read of these courses is not so any more
     all_of_it, changed = deciding.Difference(), []
     for assignment in _courses(patient):

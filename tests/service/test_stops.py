@@ -305,6 +305,30 @@ def test_a_stop_before_the_first_date_of_a_plan(
     assert doses(ben, ben.today + DAY)
 
 
+def test_a_clearance_names_no_phase_for_a_plan_that_has_not_begun(
+    clock: time_machine.Traveller,
+    ana: Staff,
+    ben: OwnPhone,
+    thigh: Episode,
+    grade_1: ProtocolVersion,
+) -> None:
+    """There it was given one; to begin in another it is ended and given anew."""
+    made = ana.assigns(
+        grade_1, to=ben.patient, episode=thigh, on=TODAY + DAY, start_phase_id="phase-2"
+    )
+    reports(ben, "fever_with_pain")
+
+    refused = clears(ana, ben, 422, resume_phase_ids={made["id"]: "phase-1"})
+
+    assert [(one["pointer"], one["code"]) for one in refused["errors"]] == [
+        (f"#/resume_phase_ids/{made['id']}", "invalid-value")
+    ]
+    assert clears(ana, ben)["assignments"] == [
+        {"assignment_id": made["id"], "phase_id": "phase-2"}
+    ]
+    assert "stop" not in ben.plan()
+
+
 # --- The clearance ----------------------------------------------------------------------------
 
 
