@@ -294,6 +294,22 @@ def test_the_strip_of_the_last_closed_dates(
     assert row["physiotherapist_id"] == str(ana.user.pk)
 
 
+def test_the_phase_is_of_a_plan_that_has_begun(
+    ana: Staff, bea: OwnPhone, grade_1: ProtocolVersion, clock: Any
+) -> None:
+    episode = make_episode(bea.patient, ana.user, START)
+    ana.assigns(grade_1, to=bea.patient, episode=episode, on=bea.today + A_DAY)
+    assert "phase" not in row_of(ana, bea)
+
+    days_later(clock, 1)
+    assert row_of(ana, bea)["phase"]["day_in_phase"] == 1
+    other = make_episode(bea.patient, ana.user, START, side="left")
+    ana.assigns(
+        grade_1, to=bea.patient, episode=other, on=bea.today + A_DAY, start_phase_id="phase-2"
+    )
+    assert row_of(ana, bea)["phase"]["number"] == 1
+
+
 def test_a_late_log_changes_the_slots_of_its_date(
     ana: Staff, ben: OwnPhone, plan_of_ben: Any, clock: Any
 ) -> None:

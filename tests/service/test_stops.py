@@ -323,9 +323,7 @@ def test_a_clearance_names_no_phase_for_a_plan_that_has_not_begun(
     assert [(one["pointer"], one["code"]) for one in refused["errors"]] == [
         (f"#/resume_phase_ids/{made['id']}", "invalid-value")
     ]
-    assert clears(ana, ben)["assignments"] == [
-        {"assignment_id": made["id"], "phase_id": "phase-2"}
-    ]
+    assert clears(ana, ben)["assignments"] == [{"assignment_id": made["id"], "phase_id": "phase-2"}]
     assert "stop" not in ben.plan()
 
 

@@ -82,7 +82,7 @@ class CaseloadWeekOut(serializers.Serializer[Any]):
 
 
 class CaseloadRowOut(serializers.Serializer[Any]):
-    """A patient. `phase` is of the plan that began last; without a plan there is none.
+    """A patient. `phase` is of the plan that began last; until one began there is none.
 
     `strip` has a letter for each of the last seven closed dates, oldest first.
     """
@@ -224,8 +224,8 @@ def row_shown(one: Shown, case: Case | None, now: datetime) -> dict[str, object]
     }
     if case is not None:
         shown["waiting_since"] = moment(case.waiting_since)
-    if one.assignments:
-        assignment = one.assignments[-1]
+    if begun := [row for row in one.assignments if row.start_date <= one.today]:
+        assignment = begun[-1]
         protocol = assignment.protocol_version.definition
         span = selectors.span_of(assignment, one.today)
         phase = protocol.phase(span.phase_id)
