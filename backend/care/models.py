@@ -243,17 +243,10 @@ class RecordQuerySet(OfPatientQuerySet[Row]):
         return self.filter(withdrawn_at=None)
 
 
-class Session(models.Model):
-    """What the patient did: the newest revision of a log. The phone picks the id and counts."""
-
-    class Outcome(models.TextChoices):
-        OPEN = "open"
-        COMPLETED = "completed"
-        PARTIAL = "partial"
-        SKIPPED = "skipped"
+class Record(models.Model):
+    """The newest revision of what a phone reported, as it came, and what follows from it."""
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
-    patient = models.ForeignKey(Patient, models.PROTECT, related_name="sessions")
     phone_id = models.UUIDField()
     revision = models.PositiveIntegerField()
     history_count = models.PositiveIntegerField(default=1)
@@ -262,6 +255,21 @@ class Session(models.Model):
     received_at = models.DateTimeField()
     content = models.JSONField(null=True)
     derived = models.JSONField(null=True)
+
+    class Meta:
+        abstract = True
+
+
+class Session(Record):
+    """What the patient did: the newest revision of a log. The phone picks the id and counts."""
+
+    class Outcome(models.TextChoices):
+        OPEN = "open"
+        COMPLETED = "completed"
+        PARTIAL = "partial"
+        SKIPPED = "skipped"
+
+    patient = models.ForeignKey(Patient, models.PROTECT, related_name="sessions")
 
     # Copied out of `content` and `derived`, because plan, lists and reports ask for them.
     assignment = models.ForeignKey(Assignment, models.PROTECT, null=True, related_name="sessions")
@@ -299,19 +307,10 @@ class Session(models.Model):
         return str(self.pk)
 
 
-class CheckIn(models.Model):
+class CheckIn(Record):
     """A short symptom report not tied to a session: the newest revision of it."""
 
-    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
     patient = models.ForeignKey(Patient, models.PROTECT, related_name="check_ins")
-    phone_id = models.UUIDField()
-    revision = models.PositiveIntegerField()
-    history_count = models.PositiveIntegerField(default=1)
-    sha256 = models.CharField(max_length=64)
-    withdrawn_at = models.DateTimeField(null=True)
-    received_at = models.DateTimeField()
-    content = models.JSONField(null=True)
-    derived = models.JSONField(null=True)
 
     local_date = models.DateField(null=True)
     pain_now = models.PositiveSmallIntegerField(null=True)
