@@ -16,7 +16,7 @@ from random import Random
 from statistics import quantiles
 from uuid import UUID
 
-from protocols import case_files, playing
+from protocols import case_files, knowledge, playing
 from protocols.case_files import CaseFile
 from protocols.engine import predicate
 from protocols.engine.case import PROPOSED, Course, Judged, Outcome, Planned, State
@@ -54,6 +54,20 @@ class Trace:
     person: Person | None
     days: tuple[Judged, ...]
     name: str = ""
+
+
+def cohort_of(protocol: Protocol, *, people: int, days: int, seed: int) -> Iterator[Trace]:
+    """A synthetic cohort by the numbers of the library, with every sign that a phone asks for."""
+    flags = knowledge.safety().red_flags.values()
+    return traces(
+        protocol,
+        numbers=knowledge.numbers(),
+        metrics=knowledge.metrics(),
+        flags=[Reported(flag.code, flag.level) for flag in flags if flag.asked],
+        cohort=people,
+        days=days,
+        chance=Random(seed),  # noqa: S311
+    )
 
 
 def traces(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from random import Random
+from collections.abc import Sequence
 from typing import Any
 
 from rest_framework import serializers
@@ -18,11 +17,9 @@ from backend.problems import ValidationFailed
 from protocols import drafting, publishing
 from protocols.engine import definition
 from protocols.engine.case import Judged, Outcome
-from protocols.engine.day import Reported
-from protocols.knowledge import metrics, numbers, safety
 from protocols.models import ProtocolDraft, ProtocolVersion
 from protocols.share_plot import share_plot
-from protocols.simulation import Summary, Trace, day_of, place_of, quartiles, traces
+from protocols.simulation import Summary, Trace, cohort_of, day_of, place_of, quartiles
 
 # A request is done within two seconds, whatever the protocol is like (docs/performance.md); more
 # people and days are for the command, for which no other request waits.
@@ -136,7 +133,8 @@ class Simulations(OneProtocol):
         wanted = set(said["trace"])
         protocol = self._protocol(found)
         summary, kept = Summary(protocol, said["days"]), []
-        for trace in _people(protocol, said):
+        cohort = cohort_of(protocol, people=said["cohort"], days=said["days"], seed=said["seed"])
+        for trace in cohort:
             summary.take(trace)
             if trace.number in wanted:
                 kept.append(trace)
@@ -149,19 +147,6 @@ class Simulations(OneProtocol):
         if errors := publishing.errors_of(drafting.check(draft=found, by=self.person)):
             raise drafting.refusal(errors)
         return definition.parse(found.document)
-
-
-def _people(protocol: definition.Protocol, said: dict[str, Any]) -> Iterator[Trace]:
-    flags = safety().red_flags.values()
-    return traces(
-        protocol,
-        numbers=numbers(),
-        metrics=metrics(),
-        flags=[Reported(flag.code, flag.level) for flag in flags if flag.asked],
-        cohort=said["cohort"],
-        days=said["days"],
-        chance=Random(said["seed"]),  # noqa: S311
-    )
 
 
 def _shown(summary: Summary, kept: Sequence[Trace], said: dict[str, Any]) -> dict[str, object]:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from random import Random
 from typing import Any, TextIO
 
 from django.core.management.base import BaseCommand, CommandError
@@ -23,18 +22,17 @@ from protocols import playing, publishing
 from protocols.case_files import read_histories
 from protocols.engine import definition
 from protocols.engine.case import Judged, Outcome
-from protocols.engine.day import Reported
-from protocols.knowledge import metrics, numbers, safety
+from protocols.knowledge import metrics, numbers
 from protocols.share_plot import share_plot
 from protocols.simulation import (
     COMPLETED,
     Summary,
     Trace,
+    cohort_of,
     day_of,
     place_of,
     quartiles,
     retold,
-    traces,
 )
 
 MOST_PEOPLE, MOST_DAYS, USUAL_DAYS = 100_000, 3_650, 120
@@ -94,7 +92,7 @@ class Command(BaseCommand):
         chosen = _protocol(protocol)
         if histories is None:
             days = days or USUAL_DAYS
-            people, count = _synthetic(chosen, cohort, days, seed), cohort
+            people, count = cohort_of(chosen, people=cohort, days=days, seed=seed), cohort
         else:
             people, count = _lived(chosen, histories, days or MOST_DAYS)
         summary = Summary(chosen, 0)
@@ -146,19 +144,6 @@ def _protocol(wanted: str) -> definition.Protocol:
         raise CommandError("\n".join(str(finding) for finding in errors))
     assert isinstance(text.value, dict)
     return definition.parse(text.value)
-
-
-def _synthetic(protocol: definition.Protocol, cohort: int, days: int, seed: int) -> Iterator[Trace]:
-    flags = safety().red_flags.values()
-    return traces(
-        protocol,
-        numbers=numbers(),
-        metrics=metrics(),
-        flags=[Reported(flag.code, flag.level) for flag in flags if flag.asked],
-        cohort=cohort,
-        days=days,
-        chance=Random(seed),  # noqa: S311
-    )
 
 
 def _lived(protocol: definition.Protocol, path: Path, days: int) -> tuple[Iterator[Trace], int]:
