@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any
 
 from backend.care.models import CheckIn, Session
+from backend.care.rating import RATING_REACH
 from backend.clinics.models import Patient
 from exercises.sources import keys_of
 from protocols.engine import predicate
@@ -59,7 +60,8 @@ class Records:
         for row in rows.order_by("local_date", "phone_id"):
             sessions.setdefault(str(row.local_date), []).append(row)
         ratings = {}
-        told = CheckIn.objects.filter(patient=patient, local_date__gte=first).standing()
+        near = first - RATING_REACH, last + RATING_REACH
+        told = CheckIn.objects.filter(patient=patient, local_date__range=near).standing()
         for one in told.order_by("received_at", "phone_id"):
             rated = (one.derived or {}).get("rates_session_day")
             if rated is not None and first.isoformat() <= rated <= last.isoformat():
