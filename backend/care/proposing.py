@@ -68,11 +68,14 @@ def sync(
     stands = dict(known) if known is not None else _stands(course)
     kept = Kept(stands)
     has_ended = course.assignment.ended_on is not None
-    wanted = None
-    if not has_ended:
+
+    def wanted_beside(stands: Mapping[str, Any]) -> Judged | None:
+        if has_ended:
+            return None
         answered, acted = _date(stands.get("answered_on")), _date(stands.get("acted_on"))
-        wanted = _wanted(judged, answered, acted, zones, now, is_on=is_on)
-    standing = stands.get("open")
+        return _wanted(judged, answered, acted, zones, now, is_on=is_on)
+
+    wanted, standing = wanted_beside(stands), stands.get("open")
     if standing is None and wanted is None:
         return kept
     gives_way = standing is not None and (
@@ -86,6 +89,9 @@ def sync(
     waiting_since = now
     if standing is not None:
         row = Progression.objects.get(pk=standing["id"])
+        if row.proposed_by_id:  # the dates that it asked for anew are answered again
+            kept.stands = _stands(course, without=row)
+            wanted = wanted_beside(kept.stands)
         kept.touched.append(gone(row, Status.SUPERSEDED if wanted else Status.WITHDRAWN))
         kept.told.append(f"{row.recommendation} of {row.on} {row.status}")
         if wanted is not None and row.recommendation == wanted.outcome.value:
@@ -122,12 +128,15 @@ def touched(row: Progression) -> feed.Touched:
 ANSWERED = (Status.APPROVED, Status.DECLINED, Status.MODIFIED, Status.EXPIRED)
 
 
-def _stands(course: Course) -> dict[str, Any]:
+def _stands(course: Course, *, without: Progression | None = None) -> dict[str, Any]:
     """What is open, up to which date people answered, and up to which what acts by itself.
 
-    What a person asked for anew after it was answered is open all the same.
+    What a person asked for anew after it was answered is open all the same. It may be told
+    `without` a proposal that gives way.
     """
     rows = Progression.objects.filter(assignment=course.id)
+    if without is not None:
+        rows = rows.exclude(pk=without.pk)
     standing = rows.filter(status=Status.PROPOSED).first()
     done = rows.filter(status__in=ANSWERED)
     placed = Q(proposed_by__isnull=False, recommendation="hold") & ~Q(to_phase_id="")

@@ -17,7 +17,8 @@ from structlog.testing import capture_logs
 
 from backend import tasks
 from backend.care import deciding, reviewing
-from backend.care.models import Event, Flag, Progression
+from backend.care.models import Assignment, Event, Flag, Progression
+from backend.care.rebuilding import rebuild
 from backend.clinics.models import Clinic, Episode
 from protocols.knowledge import metrics
 from protocols.models import ProtocolVersion
@@ -287,6 +288,20 @@ def test_nobody_answers_and_it_expires(story: Story) -> None:
     assert story.status(row) == "expired"
     story.evaluates()
     assert Progression.objects.filter(recommendation="advance").count() == 1, "answered, so to say"
+
+
+def test_what_was_answered_is_so_again_when_what_was_asked_anew_is_gone(story: Story) -> None:
+    """Going on from what was stored says the same as looking everything up."""
+    story.answers(story.to_proposal(), "decline", **AGAINST)
+    anew = story.evaluates()
+    assert anew["recommendation"] == "advance"
+
+    story.ben.checks_in(stop_signs=["fever_with_pain"])
+
+    assert story.status(anew) == "superseded"
+    carried: Any = Assignment.objects.get().carried
+    assert carried["proposal"]["answered_on"] == anew["window"]["to"]
+    assert rebuild(patient_id=story.ben.patient.pk, now=timezone.now()) == []
 
 
 def test_one_whose_proposal_cannot_expire_stands_in_nobodys_way(
