@@ -411,18 +411,17 @@ class _Sessions:
         said = (entry.get("pain"), *(one.get("pain") for one in sets))
         worst = max((pain for pain in said if pain is not None), default=None)
         self.during = _higher(self.during, worst)
-        row = self.course.row_of(entry.get("prescription_id", ""))
-        if row is None or not row["counts"]:
+        row = self.course.named(entry.get("prescription_id", ""))
+        if row is None or not row.counts:
             return
         self.done += len(sets)
-        self.slider = self.slider or row.get("kind") == SLIDER
-        before = self.felt.get(row["id"])
-        easier = row.get("easier")
-        self.felt[row["id"]] = Felt(
-            row["id"],
+        self.slider = self.slider or row.kind == SLIDER
+        before = self.felt.get(row.id)
+        self.felt[row.id] = Felt(
+            row.id,
             _higher(before.pain if before else None, worst),
-            row["pain_ceiling"],
-            easier["pain_ceiling"] if easier else None,
+            row.pain_ceiling,
+            row.easier.pain_ceiling if row.easier else None,
         )
 
 
