@@ -160,7 +160,7 @@ class Course:
 
     def forget(self) -> None:
         """Judging made what the plan rests on anew."""
-        for name in ("_terms", "_ahead", "state"):
+        for name in ("_terms", "_ahead", "_slots", "state"):
             self.__dict__.pop(name, None)
 
     @cached_property
@@ -281,7 +281,15 @@ class Course:
 
     def slots(self, on: date, version: AssignmentVersion | None = None) -> tuple[Slot, ...]:
         """What the course asks for on a date it covers, pauses aside."""
-        return self.slots_under(self.terms_on(on), on, version)
+        version = version or self.version_on(on)
+        key = on, version.number
+        if key not in self._slots:
+            self._slots[key] = self.slots_under(self.terms_on(on), on, version)
+        return self._slots[key]
+
+    @cached_property
+    def _slots(self) -> dict[tuple[date, int], tuple[Slot, ...]]:
+        return {}
 
     def slots_under(
         self, terms: Terms, on: date, version: AssignmentVersion | None = None
