@@ -6,7 +6,7 @@ it (docs/performance.md). Here it is written at the first call; a call brings th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -98,7 +98,8 @@ class MomentText(Func):
 class Written(Generic[Row]):
     """A query of models, with `select_related`, or of `values_list`; a call gives its rows.
 
-    JSON is read, or given as text to what stands for it, where it is only passed on.
+    JSON is read, or given as text to what stands for it, where it is only passed on, or mostly
+    known: all of it, or that `of` these fields.
     """
 
     def __init__(
@@ -106,8 +107,9 @@ class Written(Generic[Row]):
         build: Callable[[], QuerySet[Any, Row]],
         *,
         json: Callable[[str], object] | None = None,
+        of: Collection[str] = (),
     ) -> None:
-        self._build, self._json = build, json
+        self._build, self._json, self._of = build, json, of
 
     def __call__(self, **given: Any) -> list[Row]:
         compiler, sql, params = self._compiled
@@ -143,7 +145,9 @@ class Written(Generic[Row]):
         found: dict[int, Any] = compiler.get_converters([one for one, _, _ in compiler.select])
         if as_text := self._json:
             for place, (_, expression) in found.items():
-                if isinstance(expression.output_field, JSONField):
+                if not isinstance(expression.output_field, JSONField):
+                    continue
+                if not self._of or expression.target.name in self._of:
                     passed_on = [lambda text, *_: None if text is None else as_text(text)]
                     found[place] = (passed_on, expression)
         return found

@@ -267,20 +267,7 @@ def _onward(
     facts = _open_facts(course, patient, zones, judged_to)
     if facts is None:
         return None
-    chain = list(
-        recalled(
-            engine,
-            (
-                Kept(
-                    state_from_json(before),
-                    day_from_json(day),
-                    planned,
-                    verdict=(rule, Outcome(outcome)),
-                )
-                for before, day, planned, rule, outcome in carried["chain"]
-            ),
-        )
-    )
+    chain = list(recalled(engine, _recall(carried["chain"])))
     state = state_from_json(carried["after"])
     closed: list[Judged] = []
     opened: list[Judged] = []
@@ -306,6 +293,16 @@ def _onward(
 
 
 # --- What judging goes on from ----------------------------------------------------------------
+
+
+def _recall(chain: Iterable[Sequence[Any]]) -> Iterator[Kept]:
+    """As `_chain` tells of it. A quiet date inherits what the one before it did: read once."""
+    read, state = None, None
+    for before, day, planned, rule, outcome in chain:
+        if state is None or before != read:
+            read, state = before, state_from_json(before)
+        yield Kept(state, day_from_json(day), planned, verdict=(rule, Outcome(outcome)))
+
 
 CARRIED_FACTS = ("reviews", "stop", "baseline", "events", "measured", "whole_until")
 

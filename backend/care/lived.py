@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
+
+from django.db.models import UUIDField
 
 from backend.care.models import (
     Assessment,
@@ -26,6 +28,7 @@ from backend.care.models import (
 from backend.care.rating import RATING_REACH, Near, rated_days
 from backend.care.selectors import Course, closes_at
 from backend.clinics.models import Patient
+from backend.queries import Given, Written
 from protocols.engine import dates
 from protocols.engine.case import Course as EngineCourse
 from protocols.engine.case import State
@@ -34,8 +37,6 @@ from protocols.engine.glides import ANSWERS
 from protocols.engine.plan import PhaseSpan, days_from, sets_on
 from protocols.engine.progression import Late
 from protocols.knowledge import numbers, safety
-
-Row = TypeVar("Row", Session, CheckIn)
 
 A_DAY = timedelta(days=1)
 SLIDER = "nerve_glide_slider"
@@ -411,18 +412,17 @@ class _Sessions:
         said = (entry.get("pain"), *(one.get("pain") for one in sets))
         worst = max((pain for pain in said if pain is not None), default=None)
         self.during = _higher(self.during, worst)
-        row = self.course.row_of(entry.get("prescription_id", ""))
-        if row is None or not row["counts"]:
+        row = self.course.named(entry.get("prescription_id", ""))
+        if row is None or not row.counts:
             return
         self.done += len(sets)
-        self.slider = self.slider or row.get("kind") == SLIDER
-        before = self.felt.get(row["id"])
-        easier = row.get("easier")
-        self.felt[row["id"]] = Felt(
-            row["id"],
+        self.slider = self.slider or row.kind == SLIDER
+        before = self.felt.get(row.id)
+        self.felt[row.id] = Felt(
+            row.id,
             _higher(before.pain if before else None, worst),
-            row["pain_ceiling"],
-            easier["pain_ceiling"] if easier else None,
+            row.pain_ceiling,
+            row.easier.pain_ceiling if row.easier else None,
         )
 
 
@@ -521,7 +521,17 @@ def check_in_pieces(
             yield Piece(on, at, until, "measured", answer)
 
 
-def rates_of(row: CheckIn) -> date | None:
+class Head(NamedTuple):
+    """A record as it stands."""
+
+    phone_id: UUID
+    received_at: datetime
+    history_count: int
+    content: dict[str, Any] | None
+    derived: dict[str, Any] | None = None  # of check-ins
+
+
+def rates_of(row: Head) -> date | None:
     """The session day that a check-in rates at present."""
     rated = (row.derived or {}).get("rates_session_day")
     return None if rated is None else date.fromisoformat(rated)
@@ -559,8 +569,8 @@ def event_pieces(rows: Iterable[Event], zones: Zones, first: date) -> Iterator[P
 
 
 def timelines(
-    heads: Sequence[Row], revisions: Mapping[UUID, Sequence[Revision]]
-) -> Iterator[tuple[Row, list[Told]]]:
+    heads: Iterable[Head], revisions: Mapping[UUID, Sequence[Revision]]
+) -> Iterator[tuple[Head, list[Told]]]:
     """What each record said, from when until when. The highest revision that had come stood."""
     for head in heads:
         known = revisions.get(head.phone_id)
@@ -604,7 +614,7 @@ class Ratings:
                 self.changes.setdefault(near.on, []).extend(moments)
 
     def over_time(
-        self, row: CheckIn, at: datetime, until: datetime | None, content: Content
+        self, row: Head, at: datetime, until: datetime | None, content: Content
     ) -> Iterator[tuple[datetime, datetime | None, date | None]]:
         """Of what a check-in said for a time: what it rated, from when until when."""
         near = Near.of(Revision.Kind.CHECK_IN, row.phone_id, content)
@@ -618,13 +628,13 @@ class Ratings:
 
     def _moments(self, near: Near, at: datetime, until: datetime | None) -> list[datetime]:
         """When something that was before a check-in came after it."""
-        days = days_from(near.on - RATING_REACH, RATING_REACH.days + 2)
+        given, days = near.at, days_from(near.on - RATING_REACH, RATING_REACH.days + 2)
         return sorted(
             {
                 moment
                 for on in days
                 for was_at, moment in self.changes.get(on, ())
-                if was_at < near.at and at < moment and (until is None or moment < until)
+                if was_at < given and at < moment and (until is None or moment < until)
             }
         )
 
@@ -644,29 +654,19 @@ def facts_of(course: Course, patient: Patient) -> Facts:
     """Everything that was told of a course, ever. Five queries."""
     zones = Zones.of(patient)
     facts = Facts(course, zones)
-    needed = ("phone_id", "received_at", "history_count", "content")
-    counted = (
-        "assignment", "withdrawn_at", "local_date", "slot_id", "outcome", "dose_ratio", "late",
-    )  # fmt: skip
-    rows = Session.objects.filter(patient=patient).only(*needed, *counted)
-    sessions = list(rows.order_by("phone_id"))
-    check_ins = list(
-        CheckIn.objects.filter(patient=patient).only(*needed, "derived").order_by("phone_id")
-    )
-    revised = [row.phone_id for row in sessions if row.history_count > 1]
-    revised += [row.phone_id for row in check_ins if row.history_count > 1]
+    sessions: list[Head] = []
+    for counted, on, slot_id, outcome, ratio, late, *head in SESSIONS(patient=patient.pk):
+        session = Head(*head)
+        sessions.append(session)
+        if counted == course.id and session.content is not None and on:
+            ratio = float(ratio or 0)
+            facts.logs.append(Log(on, session.phone_id, slot_id, outcome, ratio, late))
+    check_ins = [Head(*row) for row in CHECK_INS(patient=patient.pk)]
+    revised = [row.phone_id for row in (*sessions, *check_ins) if row.history_count > 1]
     revisions: dict[tuple[str, UUID], list[Revision]] = {}
     if revised:
         for one in Revision.objects.filter(patient=patient, phone_id__in=revised):
             revisions.setdefault((one.kind, one.phone_id), []).append(one)
-    facts.logs += [
-        Log(
-            *(row.local_date, row.phone_id, row.slot_id, row.outcome),
-            *(float(row.dose_ratio or 0), row.late),
-        )
-        for row in sessions
-        if row.assignment_id == course.id and row.withdrawn_at is None and row.local_date
-    ]
     of_sessions = {id: rows for (kind, id), rows in revisions.items() if kind == "session"}
     of_check_ins = {id: rows for (kind, id), rows in revisions.items() if kind == "check_in"}
     ratings = Ratings()
@@ -687,3 +687,18 @@ def facts_of(course: Course, patient: Patient) -> Facts:
     events = Event.objects.filter(patient=patient).order_by("at", "pk")
     facts.add(event_pieces(events, zones, course.assignment.start_date))
     return facts
+
+
+# --- Records, by SQL that is written once -----------------------------------------------------
+
+
+def _heads(model: type[Session] | type[CheckIn], *more: str, last: tuple[str, ...] = ()) -> Any:
+    rows: Any = model.objects
+    found = rows.filter(patient=Given("patient", UUIDField())).order_by("phone_id")
+    return found.values_list(*more, *Head._fields[:4], *last)
+
+
+SESSIONS: Written[Any] = Written(
+    lambda: _heads(Session, "assignment", "local_date", "slot_id", "outcome", "dose_ratio", "late")
+)
+CHECK_INS: Written[Any] = Written(lambda: _heads(CheckIn, last=("derived",)))

@@ -23,6 +23,7 @@ from backend.care.models import (
     Session,
 )
 from backend.care.selectors import Course, catalogue_of, course_of, today_of
+from backend.care.versions import rows_of
 from backend.clinics.actions import lock
 from backend.clinics.models import Episode, Patient, User
 from backend.problems import (
@@ -213,10 +214,11 @@ def change(
     """A version that differs by these changes, for a patient who is in this phase then; the
     exercises that are new to the phone."""
     newest = course.versions[0]
-    standing = [read(Prescribed, row) for row in newest.prescriptions]
+    standing = [read(Prescribed, row) for row in rows_of(newest)]
     shelf = _Shelf.of(course.assignment, course.protocol, phase_id, changes, standing)
     made = laddered(tailored(standing, changes, shelf, at="#/changes"), shelf)
-    rows = [_numbered(row, course) for row in made]
+    stored = {row["id"]: row for version in reversed(course.versions) for row in rows_of(version)}
+    rows = [_numbered(row, stored.get(row.id)) for row in made]
     AssignmentVersion.objects.create(
         assignment=course.assignment,
         number=number,
@@ -229,7 +231,7 @@ def change(
         made_by=by,
         made_at=now,
     )
-    known = set().union(*(_slugs_in(one.prescriptions) for one in course.versions))
+    known = set().union(*(_slugs_in(rows_of(one)) for one in course.versions))
     return _given(course.assignment.patient, _slugs_in(rows) - known)
 
 
@@ -243,9 +245,9 @@ def _placed(changes: Iterable[Mapping[str, Any]], phase_id: str) -> list[dict[st
     ]
 
 
-def _numbered(row: Prescribed, course: Course) -> dict[str, Any]:
+def _numbered(row: Prescribed, before: Mapping[str, Any] | None) -> dict[str, Any]:
     """The row as it is stored, its version counted on where it is not what it was before."""
-    document, before = as_document(row), course.row_of(row.id)
+    document = as_document(row)
     if before is None:
         return document
     version = before["version"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from functools import cached_property
 from typing import Any, Self
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -20,7 +21,7 @@ RATING_REACH = timedelta(days=4)
 Kind = Revision.Kind
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Near:
     """What a rating is decided by: a session or a check-in, without the rest of what it says."""
 
@@ -40,11 +41,11 @@ class Near:
         on, zone = date.fromisoformat(content["local_date"]), content["timezone"]
         return cls(kind, phone_id, on, zone, content.get("started_at"), content["recorded_at"])
 
-    @property
+    @cached_property
     def typed_on(self) -> date:
         return datetime.fromisoformat(self.recorded_at).astimezone(ZoneInfo(self.zone)).date()
 
-    @property
+    @cached_property
     def at(self) -> datetime:
         """When a session began, or a check-in was given. A session without a start began, as far as
         we know, when it was recorded, at the latest at the end of its date."""

@@ -602,7 +602,7 @@ def _check_against(course: Course, content: Content) -> None:
     unknown = [
         FieldError(f"#/entries/{n}/prescription_id", "unknown-reference", "Not in the assignment.")
         for n, prescription_id in _prescriptions_in(content).items()
-        if course.row_of(prescription_id) is None
+        if course.named(prescription_id) is None
     ]
     if unknown:
         raise UnknownPrescription(errors=unknown)

@@ -550,8 +550,8 @@ def _by_key(course: Course) -> list[dict[str, Any]]:
     for version in reversed(course.versions):
         for change in version.changes:
             change = dict(change)
-            row = course.row_of(change.pop("prescription_id", ""))
-            found.append(change | ({"key": row["key"]} if row else {}))
+            row = course.named(change.pop("prescription_id", ""))
+            found.append(change | ({"key": row.key} if row else {}))
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
@@ -23,11 +23,12 @@ from backend.care.models import (
     Pause,
     Session,
 )
+from backend.care.versions import Unread, prescribed_as, prescribed_in
 from backend.clinics.models import Patient
 from backend.queries import AnyGiven, Given, Written
 from exercises.models import Exercise
 from protocols.engine.case import State
-from protocols.engine.definition import Phase, Protocol, read
+from protocols.engine.definition import Phase, Protocol
 from protocols.engine.glides import glides_on
 from protocols.engine.plan import (
     PhaseSpan,
@@ -105,11 +106,7 @@ class Course:
         return self.assignment.pk
 
     @cached_property
-    def _prescriptions(self) -> dict[tuple[int, str], tuple[Prescribed, ...]]:
-        return {}
-
-    @cached_property
-    def _gated_phases(self) -> dict[int, frozenset[str]]:
+    def _named(self) -> dict[str, Prescribed | None]:
         return {}
 
     def version_on(self, on: date) -> AssignmentVersion:
@@ -147,7 +144,7 @@ class Course:
                 row = ClosedDay.objects.filter(assignment=self.id, on=on).first()
                 self._terms[on] = self._lived(row) if row else self._placed
             else:
-                self._look_ahead(on)
+                self._look_ahead_to(on)
         return self._terms[on]
 
     def know(self, rows: Iterable[ClosedDay]) -> None:
@@ -163,7 +160,7 @@ class Course:
 
     def forget(self) -> None:
         """Judging made what the plan rests on anew."""
-        for name in ("_terms", "state"):
+        for name in ("_terms", "_ahead", "_slots", "state"):
             self.__dict__.pop(name, None)
 
     @cached_property
@@ -196,25 +193,41 @@ class Course:
         standing = self.assignment.standing
         return None if standing is None else state_from_json(standing["state"])
 
-    def _look_ahead(self, until: date) -> None:
-        """The dates to come up to this one, if all goes on as it stands.
+    def _look_ahead_to(self, until: date) -> None:
+        """Each date is worked out once, however many are asked for."""
+        standing = self.assignment.standing
+        if standing is None:
+            self._terms[until] = self._placed
+            return
+        if until < date.fromisoformat(standing["from"]):
+            self._terms[until] = next(self._looking_ahead(until))[1]
+            return
+        for on, terms in self._ahead:
+            self._terms.setdefault(on, terms)
+            if on >= until:
+                return
+
+    @cached_property
+    def _ahead(self) -> Iterator[tuple[date, Terms]]:
+        standing = self.assignment.standing
+        assert standing is not None
+        return self._looking_ahead(date.fromisoformat(standing["from"]))
+
+    def _looking_ahead(self, on: date) -> Iterator[tuple[date, Terms]]:
+        """The dates to come from this one on, without end, if all goes on as it stands.
 
         A half dose, and an exercise that is eased once, are used up by the next dates that have
         sessions. A return after a gap is one as well (R9).
         """
         state = self.state
-        if state is None:
-            self._terms[until] = self._placed
-            return
+        assert state is not None
         known = numbers()
-        assert self.assignment.standing is not None
-        first = date.fromisoformat(self.assignment.standing["from"])
         half = state.half_left
         if state.missed >= known["missed_gap"]:
             half = max(half, int(known["gap_half_dose_sessions"]))
         once = {id for id, tally in state.eases.items() if tally.hurt_last}
         coming = {day.on: day for day in map(day_from_json, self._coming)}
-        for on in days_from(min(first, until), max((until - first).days, 0) + 1):
+        while True:
             if on in coming:
                 state = decided(state, in_force(self.protocol, state, coming[on]))
                 half = state.half_left
@@ -227,11 +240,12 @@ class Course:
                 eased=frozenset(once | stays),
                 open_gates=self.open_gates(state, on),
             )
-            self._terms.setdefault(on, terms)
+            yield on, terms
             if (half or once) and not self.is_paused(on):
                 due = self._due_ids(on, terms)
                 half -= bool(half and due)
                 once -= due
+            on += A_DAY
 
     def _due_ids(self, on: date, terms: Terms) -> set[str]:
         slots = self._slots_by(terms, on, self.version_on(on))
@@ -239,19 +253,11 @@ class Course:
 
     def open_gates(self, state: State, on: date) -> frozenset[str]:
         """The gates of exercises that pass on a date. Asked only where something waits for one."""
-        if state.phase_id not in self._gated(self.version_on(on)):
+        if not any(row.gate for row in self.prescriptions(self.version_on(on), state.phase_id)):
             return frozenset()
         _, findings = glides_on(state, on, self.protocol, numbers(), self._repaired_on)
         passes = all(finding.passed for finding in findings)
         return frozenset({N_TENS}) if passes else frozenset()
-
-    def _gated(self, version: AssignmentVersion) -> frozenset[str]:
-        """The phases in which something waits for a gate."""
-        if version.number not in self._gated_phases:
-            self._gated_phases[version.number] = frozenset(
-                row["phase_id"] for row in version.prescriptions if row.get("gate")
-            )
-        return self._gated_phases[version.number]
 
     @property
     def _repaired_on(self) -> date | None:
@@ -271,18 +277,19 @@ class Course:
         return any(pause.covers(on) for pause in self.pauses)
 
     def prescriptions(self, version: AssignmentVersion, phase_id: str) -> tuple[Prescribed, ...]:
-        key = (version.number, phase_id)
-        if key not in self._prescriptions:
-            self._prescriptions[key] = tuple(
-                read(Prescribed, row)
-                for row in version.prescriptions
-                if row["phase_id"] == phase_id
-            )
-        return self._prescriptions[key]
+        return prescribed_in(version, phase_id)
 
     def slots(self, on: date, version: AssignmentVersion | None = None) -> tuple[Slot, ...]:
         """What the course asks for on a date it covers, pauses aside."""
-        return self.slots_under(self.terms_on(on), on, version)
+        version = version or self.version_on(on)
+        key = on, version.number
+        if key not in self._slots:
+            self._slots[key] = self.slots_under(self.terms_on(on), on, version)
+        return self._slots[key]
+
+    @cached_property
+    def _slots(self) -> dict[tuple[date, int], tuple[Slot, ...]]:
+        return {}
 
     def slots_under(
         self, terms: Terms, on: date, version: AssignmentVersion | None = None
@@ -306,15 +313,12 @@ class Course:
             open_gates=terms.open_gates,
         )
 
-    def row_of(self, prescription_id: str) -> Mapping[str, Any] | None:
-        """A prescription as it is stored, in its newest version; None where there never was one."""
-        return self._rows.get(prescription_id)
-
-    @cached_property
-    def _rows(self) -> dict[str, Mapping[str, Any]]:
-        return {
-            row["id"]: row for version in reversed(self.versions) for row in version.prescriptions
-        }
+    def named(self, prescription_id: str) -> Prescribed | None:
+        """A prescription as its newest version has it; None where there never was one."""
+        if prescription_id not in self._named:
+            found = (prescribed_as(version, prescription_id) for version in self.versions)
+            self._named[prescription_id] = next(filter(None, found), None)
+        return self._named[prescription_id]
 
 
 def terms_of_row(row: ClosedDay) -> Terms:
@@ -617,11 +621,13 @@ def _versions(*conditions: Q) -> QuerySet[AssignmentVersion]:
     )
 
 
+_LATER: Any = {"json": Unread, "of": ("prescriptions",)}
 VERSIONS = Written(
     lambda: _versions(
         Q(assignment__ended_on=None) | Q(assignment__ended_on__gte=_FIRST),
         Q(assignment__start_date__lte=_LAST),
-    )
+    ),
+    **_LATER,
 )
 VERSIONS_OF_ONE = Written(
     lambda: (
@@ -630,7 +636,8 @@ VERSIONS_OF_ONE = Written(
         )
         .select_related("assignment__protocol_version")
         .defer("changes", "assignment__protocol_version__document")
-    )
+    ),
+    **_LATER,
 )
 LIVED = Written(
     lambda: ClosedDay.objects.filter(assignment__patient=_PATIENT, on__range=(_FIRST, _LAST)).defer(
@@ -642,7 +649,8 @@ VERSIONS_IN_FULL = Written(
         _versions(Q(assignment__id__in=[AnyGiven("ids", UUIDField())]))
         .defer(None)
         .defer("assignment__protocol_version__document", "assignment__carried")
-    )
+    ),
+    **_LATER,
 )
 PAUSES = Written(lambda: Pause.objects.filter(assignment__patient=_PATIENT))
 SESSIONS = Written(

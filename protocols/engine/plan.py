@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
+from functools import cache
 from math import ceil, floor
 from typing import Literal
 from uuid import UUID, uuid5
@@ -311,6 +312,7 @@ def falls_on(
             return since % WEEK in {n * WEEK // times for n in range(times)}
 
 
+@cache
 def spread(times: int, places: int) -> tuple[int, ...]:
     """`times` indexes spread evenly over `places`: once in two falls on the later one."""
     return tuple((2 * n + 1) * places // (2 * times) for n in range(times))

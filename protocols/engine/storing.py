@@ -49,7 +49,9 @@ def _written(value: object) -> dict[str, object]:
 
 
 def _read(kind: type, stored: Mapping[str, object]) -> Any:
-    turned = {name: turn(stored[name]) for name, turn in _turned(kind) if name in stored}
+    if not (turns := _turned(kind)):
+        return kind(**stored)
+    turned = {name: turn(stored[name]) for name, turn in turns if name in stored}
     return kind(**{**stored, **turned})
 
 
