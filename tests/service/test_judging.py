@@ -321,6 +321,35 @@ def test_it_is_proposed_and_stays_over_a_rest_day(
     assert proposed.status == "proposed"
 
 
+def test_a_missed_date_takes_a_proposal_back_once_it_has_closed(
+    ben: OwnPhone, plan_of_ben: Any, proposed: Progression, clock: time_machine.Traveller
+) -> None:
+    """GG0 fails on it, and with more of them GG4; on a rest day no gate is asked."""
+    at(clock, 7, 7)
+    proposed.refresh_from_db()
+    assert proposed.status == "proposed", "it may still be logged"
+    at(clock, 7, 13)
+    proposed.refresh_from_db()
+    assert proposed.status == "withdrawn"
+    assert row(6).rule == "R13"
+
+
+def test_a_missed_date_that_was_lived_after_all_brings_it_back(
+    ben: OwnPhone, plan_of_ben: Any, proposed: Progression, clock: time_machine.Traveller
+) -> None:
+    at(clock, 6, 18)
+    sent = [ben.session_of(slot, plan_of_ben, pain_before=1) for slot in slots(ben)]
+    at(clock, 7, 8)
+    rating = ben.check_in()
+    at(clock, 7, 13)
+    for content in sent:
+        ben.put(f"me/sessions/{uuid4()}", content, 201)
+    ben.put(f"me/check-ins/{uuid4()}", rating, 201)
+
+    [again] = Progression.objects.filter(status="proposed")
+    assert (again.recommendation, again.on) == ("advance", on(6))
+
+
 def test_red_takes_a_proposal_back_at_once(
     ben: OwnPhone, plan_of_ben: Any, proposed: Progression
 ) -> None:
