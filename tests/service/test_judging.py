@@ -160,6 +160,21 @@ def test_a_rating_taken_back_late_leaves_lived_plans_alone(
     assert row(1).colour == "RED" or row(1).pain_next is None
 
 
+def test_a_measure_that_was_withdrawn_late_is_inherited_no_more(
+    ben: OwnPhone, plan_of_ben: Any, clock: time_machine.Traveller
+) -> None:
+    at(clock, 2, 9)
+    id = uuid4()
+    ben.checks_in(id, nprs_worst=3)
+    at(clock, 4, 13)
+    ben.delete(f"me/check-ins/{id}?revision=2")
+
+    [assignment] = Assignment.objects.all()
+    assert assignment.standing is not None
+    assert "nprs_worst" not in assignment.standing["state"].get("latest", {})
+    assert "nprs_worst" not in row(3).after.get("latest", {})
+
+
 def test_the_level_before_is_the_one_that_was_known(
     ana: Staff, ben: OwnPhone, thigh: Episode, now: datetime, clock: time_machine.Traveller
 ) -> None:
