@@ -126,11 +126,15 @@ class KeptBack:
             return False
         return slug in self.exercises or (kind, body_region) == (self.kind, self.body_region)
 
+    def first_phase(self, condition: str) -> int:
+        """The number of the first phase that lets them in, whatever a protocol says of itself."""
+        return (self.before or {}).get(condition, 1)
+
     def lets(self, protocol: Protocol, phase_id: str) -> bool:
-        """Whether they may be shown in this phase."""
+        """Whether they may be brought into this phase."""
         number = protocol.phase(phase_id).number
         if self.before is not None:
-            return number >= self.before.get(protocol.condition, number)
+            return number >= self.first_phase(protocol.condition)
         own = [
             phase.number
             for phase in protocol.phases
