@@ -374,6 +374,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
             *("created", "updated", "unchanged", "superseded"),
             *("conflict", "rejected", "retry"),
         ],
+        "PainWord": "backend.api.records.pain_word_codes",
+        "WorseWith": "backend.api.records.worse_with_codes",
         "Weekday": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"],
     },
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,

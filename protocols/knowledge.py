@@ -206,6 +206,7 @@ class RedFlag:
     ask: Words  # the facts to ask about; no patient copy
     why: str = ""
     patient_text: tuple[Words, ...] = ()  # in place of the level's
+    staff_only: bool = False  # it would name a cause: no phone hears of it
     source: Words
     tags: tuple[Tag, ...]
 
@@ -268,6 +269,17 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """Something of the kind of pain that a patient can tick. A clinician interprets it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = SHAPE
+
+    code: Code
+    text: Words
+    source: Words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PainLight:
     """What the phone says to a pain number; the limits are the protocol's."""
 
@@ -299,6 +311,7 @@ class _SafetyFile:
     nerve_words: tuple[Words, ...]
     muscle_words: tuple[Words, ...]
     words_source: Words
+    worse_with: tuple[Tick, ...]
     hill_patterns: tuple[Row, ...]
     ice_and_heat: tuple[Rule, ...]
     ages: tuple[Rule, ...]
@@ -318,8 +331,9 @@ class Safety:
     texts: Mapping[str, str]
     text_sources: Mapping[str, str]
     pain_advice: Mapping[str, str]  # by advice code: carry_on, ease_off, …
-    nerve_words: tuple[str, ...]
-    muscle_words: tuple[str, ...]
+    nerve_words: Mapping[str, str]  # by code
+    muscle_words: Mapping[str, str]
+    worse_with: Mapping[str, str]
     asking: tuple[Asking, ...]
     unanswered_weekly_days: int
     conditions: Mapping[str, Condition]
@@ -359,14 +373,25 @@ def safety() -> Safety:
         texts={text.id: text.text for text in file.texts},
         text_sources={text.id: text.source for text in file.texts},
         pain_advice={light.advice: light.text for light in file.pain_light},
-        nerve_words=file.nerve_words,
-        muscle_words=file.muscle_words,
+        nerve_words={_code_of(word): word for word in file.nerve_words},
+        muscle_words={_code_of(word): word for word in file.muscle_words},
+        worse_with={one.code: one.text for one in file.worse_with},
         asking=file.asking,
         unanswered_weekly_days=file.unanswered_weekly_days,
         conditions={one.code: one for one in file.conditions},
         ages=file.ages,
         ice_and_heat=file.ice_and_heat,
     )
+
+
+def pain_words() -> Mapping[str, str]:
+    """The words offered for ticking, by code. Which are of which kind is nothing for patients."""
+    known = safety()
+    return dict(sorted({**known.nerve_words, **known.muscle_words}.items()))
+
+
+def _code_of(word: str) -> str:
+    return word.replace(" ", "_")
 
 
 def _sound(file: str, adapter: TypeAdapter[T]) -> T:

@@ -27,7 +27,7 @@ from exercises.models import Exercise
 from protocols.engine.definition import Dose, Limits
 from protocols.engine.glides import ANSWERS
 from protocols.engine.plan import Item, Slot
-from protocols.knowledge import Moment, rules, safety
+from protocols.knowledge import Moment, pain_words, rules, safety
 
 CHECK_IN_FROM = "06:00"
 WINDOWS = {
@@ -247,6 +247,8 @@ def advice(courses: tuple[Course, ...], clinic: Clinic) -> dict[str, object]:
         "stop_signs": stop_signs(),
         "review_signs": review_signs(),
         "screening": screening(courses),
+        "pain_words": ticks(pain_words()),
+        "worse_with": ticks(known.worse_with),
         "levels": {code: list(level.patient_text) for code, level in known.levels.items()},
         "urgent_text": known.texts["urgent"],
         "emergency_number": clinic.emergency_number,
@@ -271,6 +273,11 @@ def review_signs() -> list[dict[str, object]]:
         for code, sign in safety().red_flags.items()
         if sign.asked and not sign.stops
     ]
+
+
+def ticks(offered: Mapping[str, str]) -> list[dict[str, object]]:
+    """What a patient may tick in any check-in."""
+    return [{"code": code, "text": text} for code, text in offered.items()]
 
 
 def screening(courses: Sequence[Course]) -> list[dict[str, object]]:
@@ -527,6 +534,13 @@ class ScreeningOut(_ScreeningFields):
     every_days = serializers.IntegerField(required=False)
 
 
+class TickOut(serializers.Serializer[Any]):
+    """Something to tick in a check-in, where the patient likes to: `words`, or `worse_with`."""
+
+    code = serializers.CharField()
+    text = serializers.CharField()
+
+
 class AdviceOut(serializers.Serializer[Any]):
     """What the phone says by itself, offline. Medical wording is content, not code."""
 
@@ -534,6 +548,8 @@ class AdviceOut(serializers.Serializer[Any]):
     stop_signs = StopSignOut(many=True)
     review_signs = StopSignOut(many=True)
     screening = ScreeningOut(many=True)
+    pain_words = TickOut(many=True)
+    worse_with = TickOut(many=True)
     levels = serializers.DictField(child=serializers.ListField(child=serializers.CharField()))
     urgent_text = serializers.CharField()
     emergency_number = serializers.CharField()

@@ -29,7 +29,7 @@ from backend.api.fields import (
 from backend.care.models import CheckIn, Revision, Session
 from backend.care.recording import Receipt, Report
 from backend.problems import ValidationFailed
-from protocols.knowledge import safety
+from protocols.knowledge import pain_words, safety
 
 SKIP_REASONS = (
     "pain",
@@ -52,6 +52,16 @@ Kind = Revision.Kind
 def stop_sign_codes() -> list[str]:
     """Codes a patient can report (safety library); what a rule computes is not among them."""
     return [code for code, sign in safety().red_flags.items() if sign.asked]
+
+
+def pain_word_codes() -> list[str]:
+    """Words for what a pain is like (safety library)."""
+    return list(pain_words())
+
+
+def worse_with_codes() -> list[str]:
+    """What can make it worse (safety library)."""
+    return list(safety().worse_with)
 
 
 class PhoneIn(In):
@@ -128,12 +138,17 @@ class SessionIn(SessionDataIn):
 
 
 class CheckInDataIn(RecordIn):
+    """`words` and `worse_with` are what the patient ticks of the lists in the plan's advice. They
+    are read by the physiotherapist and name no cause."""
+
     pain_now = Whole(0, 10, required=False)
     stiffness = Whole(0, 10, required=False)
     confidence = Whole(0, 10, required=False)
     nprs_worst = Whole(0, 10, required=False)
     night_symptoms = Truth(required=False)
     constant_symptoms = Truth(required=False)
+    words = Many(Word(pain_word_codes()), 20, required=False)
+    worse_with = Many(Word(worse_with_codes()), 20, required=False)
 
 
 class CheckInIn(CheckInDataIn):

@@ -25,6 +25,7 @@ from protocols.engine.definition import Protocol
 from protocols.engine.easing import tallied
 from protocols.engine.gates import ASKED, GATES
 from protocols.engine.glides import nerve_after
+from protocols.engine.reclassifying import reclassified
 
 VERSION = "1.0.0"
 
@@ -391,6 +392,9 @@ def _judged(case: Case, row: str, ruling: Ruling) -> Judged:
     high_before = state.high_before + 1 if case.not_offered else 0
     if high_before == case.numbers["high_pain_before_in_a_row"]:
         opened.append("high-pain-before")
+    nerve = nerve_after(case, counts=not ruling.stopped)
+    pattern, asked = reclassified(case, nerve)
+    opened += asked
 
     missed = state.missed
     if not halts:
@@ -414,9 +418,8 @@ def _judged(case: Case, row: str, ruling: Ruling) -> Judged:
             days_left_out=days_left_out,
         )
     eases = tallied(after.eases, day, case.numbers)
-    nerve = nerve_after(case, counts=not ruling.stopped)
-    if eases is not after.eases or nerve is not after.nerve:
-        after = replace(after, eases=eases, nerve=nerve)
+    if (eases, nerve, pattern) != (after.eases, after.nerve, after.pattern):
+        after = replace(after, eases=eases, nerve=nerve, pattern=pattern)
     raised = ruling.alerts
     if opened or day.reported:
         codes = (*day.review_signs, *opened)
@@ -522,6 +525,7 @@ def _as_lived(lived: State, true: State, half_left: int) -> State:
         high_before=true.high_before,
         eases=true.eases,
         nerve=true.nerve,
+        pattern=true.pattern,
         latest={name: one for name, one in latest.items() if one[0] >= clock.window_from},
     )
 

@@ -93,11 +93,12 @@ ENUMS = {
     "DayColour", "DayType", "DecisionOutcome", "DecisionReason", "DifferenceKind", "DoseSide",
     "DoseUnit", "EffortScale", "EntryState", "EpisodeEndReason", "EvidenceTag", "ExerciseKind",
     "ExerciseSide", "FlagAction", "FlagLevel", "FlagStatus", "LadderStep", "LegSymptom",
-    "MediaType", "PainAdviceCode", "PartOfDay", "PatientStatus", "Platform", "ProblemRegion",
+    "MediaType", "PainAdviceCode", "PainWord", "PartOfDay", "PatientStatus", "Platform",
+    "ProblemRegion",
     "ProgressionStatus", "ProtocolEffortScale", "ProtocolGate", "ProtocolStatus",
     "Recommendation", "RecordType", "Role", "ScheduleKind", "ScreenCode", "ScreeningMoment",
     "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason", "SlotStatus", "StopSignCode",
-    "TailoringOp", "Timeliness", "UploadStatus", "Weekday",
+    "TailoringOp", "Timeliness", "UploadStatus", "Weekday", "WorseWith",
 }  # fmt: skip
 
 PUBLIC = {"meta_get", "enrolment_check"}
