@@ -374,6 +374,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
             *("created", "updated", "unchanged", "superseded"),
             *("conflict", "rejected", "retry"),
         ],
+        "HillPattern": "backend.api.assignments_shown.HILL_PATTERNS",
         "PainWord": "backend.api.records.pain_word_codes",
         "WorseWith": "backend.api.records.worse_with_codes",
         "Weekday": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"],

@@ -114,3 +114,29 @@ def test_what_was_recorded_before_the_plan_began_counts_on_its_first_date(
     protocol = ProtocolVersion.objects.get(slug=slug)
     ana.assigns(protocol, to=ben.patient, episode=thigh, on=ben.today)
     assert [flag.code for flag in Flag.objects.all()] == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "pattern", "order"),
+    [
+        (0, "none", ["level", "gentle both"]),
+        (1, "down", ["level", "uphill", "longer stride", "speed", "downhill"]),
+        (2, "up", ["level", "downhill", "speed", "uphill"]),
+    ],
+)
+def test_staff_read_in_which_order_slopes_return(
+    ana: Staff, ben: OwnPhone, plan_of_ben: Any, value: int, pattern: str, order: list[str]
+) -> None:
+    path = f"assignments/{plan_of_ben['id']}"
+    assert "hills" not in ana.get(path)
+    ana.records(ben.patient, "hill_pattern", value, unit="0-2")
+
+    shown = ana.call("GET", path)
+    hills = shown.json()["hills"]
+    assert (hills["pattern"], hills["order"]) == (pattern, order)
+    assert (hills["recorded_on"], hills["green_days_a_step"]) == ("2026-03-10", 2)
+    assert "our default" in hills["source"]
+    assert "hills" not in ben.get(path)
+    assert "hills" not in json.dumps([ben.get("me/assignments"), ben.get("me/sync/changes")])
+    pause = {"from": "2026-03-12", "reason": "Travels."}
+    assert "hills" in ana.post(f"{path}/pause", pause, If_Match=shown["ETag"])
