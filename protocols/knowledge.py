@@ -144,6 +144,18 @@ class KeptBack:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedPhase:
+    """How many days a phase of a library protocol is expected to take at most."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = SHAPE
+
+    protocol: Code
+    phase: Code
+    days: int
+    source: Words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """`rules()["gate_adherence"].number`; the tables hold the dossier's rows in its order."""
 
@@ -158,6 +170,7 @@ class Rules:
     dates: tuple[Rule, ...]
     special_rules: tuple[Rule, ...]
     kept_back: tuple[KeptBack, ...]
+    expected_phases: tuple[ExpectedPhase, ...]
     irritability: tuple[Row, ...]
     hills: tuple[Row, ...]
     nordic_weeks: tuple[Row, ...]
@@ -361,6 +374,12 @@ def rules() -> Rules:
 def numbers() -> Mapping[str, float]:
     """The parameters all protocols share, by id, as the engine takes them."""
     return {parameter.id: parameter.number for parameter in rules().parameters}
+
+
+@cache
+def expected_days() -> Mapping[tuple[str, str], int]:
+    """By protocol and phase, where anything is known."""
+    return {(one.protocol, one.phase): one.days for one in rules().expected_phases}
 
 
 @cache

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from exercises.reading import read
-from protocols.knowledge import metrics, rules, safety
+from protocols import playing
+from protocols.knowledge import expected_days, metrics, rules, safety
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -323,9 +324,17 @@ def test_what_is_kept_back() -> None:
 
 
 def test_nordic_weeks() -> None:
-    rows = rows_of(page("rules.md").partition("\n## ")[2])
+    rows = rows_of(page("rules.md").split("\n## ")[1])
     found = [(one["week"], one["sessions"], one["sets_x_reps"]) for one in rules().nordic_weeks]
     assert found == [(week, int(sessions), sets) for week, sessions, sets in rows]
+
+
+def test_how_long_phases_are_expected_to_take() -> None:
+    rows = rows_of(page("rules.md").split("\n## ")[2])
+    expected = {(slug, f"phase-{phase}"): int(days) for slug, phase, days in rows}
+    assert expected_days() == expected
+    for (slug, phase), days in expected.items():
+        assert playing.protocol_named(slug).phase(phase).min_days <= days
 
 
 def test_ranges_of_metrics() -> None:
