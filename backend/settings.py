@@ -346,6 +346,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "FlagLevel": ["emergency", "urgent", "routine"],
         "PainAdviceCode": ["carry_on", "carry_on_with_care", "ease_off", "stop_today"],
         "PartOfDay": ["morning", "midday", "evening", "any"],
+        "Ketones": "backend.api.records.KETONES",
         "LadderStep": ["easier", "harder"],
         "Platform": ["android", "ios", "web"],
         "ProblemRegion": "backend.api.physio.patients.PROBLEM_REGIONS",

@@ -239,12 +239,15 @@ class PatientText:
     source: Words
 
 
-Moment = Literal["intake", "session_start", "next_morning", "weekly", "always", "warning_card"]
+Moment = Literal[
+    "intake", "session_start", "next_morning", "weekly", "always", "warning_card", "before_session"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
-    """When a phone asks, and what. Without `protocols`, whatever the plan."""
+    """When a phone asks, and what: of whoever has one of these protocols and conditions, where any
+    are named."""
 
     __pydantic_config__: ClassVar[ConfigDict] = SHAPE
 
@@ -257,15 +260,17 @@ class Asking:
     fields: tuple[Code, ...] = ()
     nerve_fields: tuple[Code, ...] = ()
     protocols: tuple[Code, ...] = ()
+    conditions: tuple[Code, ...] = ()
     exercise: Code = ""
     every_days: int | None = None
     within_h: int | None = None
     source: Words
     tags: tuple[Tag, ...]
 
-    def concerns(self, slugs: Container[str]) -> bool:
-        """Whether a patient with these protocols is asked."""
-        return not self.protocols or any(slug in slugs for slug in self.protocols)
+    def concerns(self, slugs: Container[str], conditions: Container[str]) -> bool:
+        """Whether a patient with these protocols and other conditions is asked."""
+        asked = ((self.protocols, slugs), (self.conditions, conditions))
+        return all(not named or any(one in had for one in named) for named, had in asked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,6 +311,27 @@ class PainLight:
     text: Words
 
 
+@dataclass(frozen=True, slots=True)
+class GlucoseBand:
+    """What the phone says to a glucose value before a session. Without `to` it has no end."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = SHAPE
+
+    advice: Code
+    from_: Annotated[float, Field(alias="from")]
+    from_mg_dl: int
+    facts: Words
+    text: Words
+    source: Words
+    tags: tuple[Tag, ...]
+    to: float | None = None
+    to_mg_dl: int | None = None
+    flag: str = ""  # that such a value raises
+
+    def holds(self, mmol_l: float) -> bool:
+        return self.from_ <= mmol_l and (self.to is None or mmol_l <= self.to)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _SafetyFile:
     __pydantic_config__: ClassVar[ConfigDict] = SHAPE
@@ -329,6 +355,7 @@ class _SafetyFile:
     ice_and_heat: tuple[Rule, ...]
     ages: tuple[Rule, ...]
     conditions: tuple[Condition, ...]
+    glucose_bands: tuple[GlucoseBand, ...]
     glucose_units: Words
     wording: tuple[Row, ...]
     wording_rules: Words
@@ -352,6 +379,11 @@ class Safety:
     conditions: Mapping[str, Condition]
     ages: tuple[Rule, ...]
     ice_and_heat: tuple[Rule, ...]
+    glucose_bands: tuple[GlucoseBand, ...]
+
+    def glucose_flag(self, mmol_l: float) -> str:
+        """The flag that a glucose value raises; empty where it raises none."""
+        return next((one.flag for one in self.glucose_bands if one.holds(mmol_l)), "")
 
 
 METRICS_SHAPE: TypeAdapter[tuple[Metric, ...]] = TypeAdapter(tuple[Metric, ...])
@@ -400,6 +432,7 @@ def safety() -> Safety:
         conditions={one.code: one for one in file.conditions},
         ages=file.ages,
         ice_and_heat=file.ice_and_heat,
+        glucose_bands=file.glucose_bands,
     )
 
 

@@ -39,11 +39,14 @@ SKIP_REASONS = (
     "no_equipment",
     "away",
     "advised_to_rest",
+    "glucose",
     "other",
 )
 LEG_SYMPTOMS = ("none", "back_or_buttock", "thigh", "calf", "foot")
 SIDES = ("left", "right", "both", "none")
 SCREENS = ("intake", "session_start", "weekly")
+KETONES = ("negative", "positive")
+MOST_GLUCOSE = 100  # more is no reading
 MOST_REVISIONS = 1_000_000
 
 Kind = Revision.Kind
@@ -117,6 +120,9 @@ class RecordIn(PhoneIn):
 
 
 class SessionDataIn(RecordIn):
+    """`glucose_mmol_l` and `ketones` are asked before a session where the plan's advice says so.
+    Positive ketones, or `skip_reason` glucose, excuse the date."""
+
     assignment_id = Uid(required=False)
     assignment_version = Whole(1, MOST_REVISIONS, required=False)
     slot_id = Uid(required=False)
@@ -130,6 +136,8 @@ class SessionDataIn(RecordIn):
     effort = Number(0, 10, per_unit=2, required=False)
     settle_min = Whole(0, 1440, required=False)
     pop_felt = Truth(required=False)
+    glucose_mmol_l = Number(0, MOST_GLUCOSE, per_unit=10, required=False)
+    ketones = Word(KETONES, required=False)
     entries = Many(EntryIn(), 40, required=False)
 
 

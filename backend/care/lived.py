@@ -40,7 +40,7 @@ Row = TypeVar("Row", Session, CheckIn)
 
 A_DAY = timedelta(days=1)
 SLIDER = "nerve_glide_slider"
-EXCUSING = ("illness", "advised_to_rest")  # T7
+EXCUSING = ("illness", "advised_to_rest", "glucose")  # T7
 PLACES = ("none", "back_or_buttock", "thigh", "calf", "foot")  # leg_sx_code 0 to 4
 SYMPTOMS_HELD = timedelta(days=7)  # how old the level before a session may be
 BASELINE = "nprs_worst"
@@ -336,6 +336,7 @@ def _day(on: date, known: Sequence[Piece], facts: Facts, at: datetime | None) ->
         skipped = {content.get("skip_reason") for content in sessions}
         excused = excused or bool(skipped & {*EXCUSING})
         excused = excused or facts.zones.cut_short(on, numbers())
+    excused = excused or any(map(_is_glucose_block, sessions))
     events = _Events([piece.content for piece in known if piece.kind == "event"], facts.course)
     otherwise = [said["pain_now"] for said in check_ins if "pain_now" in said]
     spread = False
@@ -364,6 +365,12 @@ def _day(on: date, known: Sequence[Piece], facts: Facts, at: datetime | None) ->
         worse_with=tuple(sorted({code for said in check_ins for code in said.get(WORSE, ())})),
     )
     return events.reported_on(day)
+
+
+def _is_glucose_block(said: Content) -> bool:
+    """No exercise that day (T7), whatever was done: positive ketones, or glucose far too low."""
+    low = "glucose_mmol_l" in said and safety().glucose_flag(said["glucose_mmol_l"])
+    return bool(low) or said.get("ketones") == "positive"
 
 
 def _is_nerve_worded(said: Content) -> bool:

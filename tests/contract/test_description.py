@@ -92,7 +92,7 @@ ENUMS = {
     "CaseloadTier", "ChangeOp", "ClockState", "ConditionCode", "ConsentCode", "CriterionResult",
     "DayColour", "DayType", "DecisionOutcome", "DecisionReason", "DifferenceKind", "DoseSide",
     "DoseUnit", "EffortScale", "EntryState", "EpisodeEndReason", "EvidenceTag", "ExerciseKind",
-    "ExerciseSide", "FlagAction", "FlagLevel", "FlagStatus", "HillPattern", "LadderStep",
+    "ExerciseSide", "FlagAction", "FlagLevel", "FlagStatus", "HillPattern", "Ketones", "LadderStep",
     "LegSymptom",
     "MediaType", "PainAdviceCode", "PainWord", "PartOfDay", "PatientStatus", "Platform",
     "ProblemRegion",

@@ -382,7 +382,25 @@ def test_when_questions_are_asked() -> None:
         "weekly": (None, 7, False),
         "always": (None, None, True),
         "warning_card": (None, 30, False),
+        "before_session": (None, None, False),
     }
+
+
+def test_glucose_before_a_session() -> None:
+    """Section 10 of safety; one decimal in mmol/L, and no value between two bands."""
+    found = [
+        (one.from_, one.to, one.from_mg_dl, one.to_mg_dl, one.advice, one.flag)
+        for one in safety().glucose_bands
+    ]
+    assert found == [
+        (0, 2.8, 0, 51, "no_exercise", "hypoglycaemia_severe"),
+        (2.9, 3.8, 52, 69, "treat_first", ""),
+        (3.9, 5.5, 70, 99, "eat_first", ""),
+        (5.6, 13.9, 100, 250, "start", ""),
+        (14, None, 251, None, "check_ketones", ""),
+    ]
+    for tenths in range(400):
+        assert sum(one.holds(tenths / 10) for one in safety().glucose_bands) == 1, tenths
 
 
 # What a rule finds out by itself; everything else is asked of the patient.
