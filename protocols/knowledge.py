@@ -126,17 +126,33 @@ class KeptBack:
             return False
         return slug in self.exercises or (kind, body_region) == (self.kind, self.body_region)
 
+    def first_phase(self, condition: str) -> int:
+        """The number of the first phase that lets them in, whatever a protocol says of itself."""
+        return (self.before or {}).get(condition, 1)
+
     def lets(self, protocol: Protocol, phase_id: str) -> bool:
-        """Whether they may be shown in this phase."""
+        """Whether they may be brought into this phase."""
         number = protocol.phase(phase_id).number
         if self.before is not None:
-            return number >= self.before.get(protocol.condition, number)
+            return number >= self.first_phase(protocol.condition)
         own = [
             phase.number
             for phase in protocol.phases
             if any(row.exercise in self.exercises for row in phase.prescriptions)
         ]
         return bool(own) and number >= min(own)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedPhase:
+    """How many days a phase of a library protocol is expected to take at most."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = SHAPE
+
+    protocol: Code
+    phase: Code
+    days: int
+    source: Words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +170,7 @@ class Rules:
     dates: tuple[Rule, ...]
     special_rules: tuple[Rule, ...]
     kept_back: tuple[KeptBack, ...]
+    expected_phases: tuple[ExpectedPhase, ...]
     irritability: tuple[Row, ...]
     hills: tuple[Row, ...]
     nordic_weeks: tuple[Row, ...]
@@ -202,6 +219,7 @@ class RedFlag:
     ask: Words  # the facts to ask about; no patient copy
     why: str = ""
     patient_text: tuple[Words, ...] = ()  # in place of the level's
+    staff_only: bool = False  # it would name a cause: no phone hears of it
     source: Words
     tags: tuple[Tag, ...]
 
@@ -221,12 +239,15 @@ class PatientText:
     source: Words
 
 
-Moment = Literal["intake", "session_start", "next_morning", "weekly", "always", "warning_card"]
+Moment = Literal[
+    "intake", "session_start", "next_morning", "weekly", "always", "warning_card", "before_session"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
-    """When a phone asks, and what. Without `protocols`, whatever the plan."""
+    """When a phone asks, and what: of whoever has one of these protocols and conditions, where any
+    are named."""
 
     __pydantic_config__: ClassVar[ConfigDict] = SHAPE
 
@@ -239,15 +260,17 @@ class Asking:
     fields: tuple[Code, ...] = ()
     nerve_fields: tuple[Code, ...] = ()
     protocols: tuple[Code, ...] = ()
+    conditions: tuple[Code, ...] = ()
     exercise: Code = ""
     every_days: int | None = None
     within_h: int | None = None
     source: Words
     tags: tuple[Tag, ...]
 
-    def concerns(self, slugs: Container[str]) -> bool:
-        """Whether a patient with these protocols is asked."""
-        return not self.protocols or any(slug in slugs for slug in self.protocols)
+    def concerns(self, slugs: Container[str], conditions: Container[str]) -> bool:
+        """Whether a patient with these protocols and other conditions is asked."""
+        asked = ((self.protocols, slugs), (self.conditions, conditions))
+        return all(not named or any(one in had for one in named) for named, had in asked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +287,17 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """Something of the kind of pain that a patient can tick. A clinician interprets it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = SHAPE
+
+    code: Code
+    text: Words
+    source: Words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PainLight:
     """What the phone says to a pain number; the limits are the protocol's."""
 
@@ -275,6 +309,27 @@ class PainLight:
     next_morning: str = ""
     facts: Words
     text: Words
+
+
+@dataclass(frozen=True, slots=True)
+class GlucoseBand:
+    """What the phone says to a glucose value before a session. Without `to` it has no end."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = SHAPE
+
+    advice: Code
+    from_: Annotated[float, Field(alias="from")]
+    from_mg_dl: int
+    facts: Words
+    text: Words
+    source: Words
+    tags: tuple[Tag, ...]
+    to: float | None = None
+    to_mg_dl: int | None = None
+    flag: str = ""  # that such a value raises
+
+    def holds(self, mmol_l: float) -> bool:
+        return self.from_ <= mmol_l and (self.to is None or mmol_l <= self.to)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,10 +350,12 @@ class _SafetyFile:
     nerve_words: tuple[Words, ...]
     muscle_words: tuple[Words, ...]
     words_source: Words
+    worse_with: tuple[Tick, ...]
     hill_patterns: tuple[Row, ...]
     ice_and_heat: tuple[Rule, ...]
     ages: tuple[Rule, ...]
     conditions: tuple[Condition, ...]
+    glucose_bands: tuple[GlucoseBand, ...]
     glucose_units: Words
     wording: tuple[Row, ...]
     wording_rules: Words
@@ -314,13 +371,19 @@ class Safety:
     texts: Mapping[str, str]
     text_sources: Mapping[str, str]
     pain_advice: Mapping[str, str]  # by advice code: carry_on, ease_off, …
-    nerve_words: tuple[str, ...]
-    muscle_words: tuple[str, ...]
+    nerve_words: Mapping[str, str]  # by code
+    muscle_words: Mapping[str, str]
+    worse_with: Mapping[str, str]
     asking: tuple[Asking, ...]
     unanswered_weekly_days: int
     conditions: Mapping[str, Condition]
     ages: tuple[Rule, ...]
     ice_and_heat: tuple[Rule, ...]
+    glucose_bands: tuple[GlucoseBand, ...]
+
+    def glucose_flag(self, mmol_l: float) -> str:
+        """The flag that a glucose value raises; empty where it raises none."""
+        return next((one.flag for one in self.glucose_bands if one.holds(mmol_l)), "")
 
 
 METRICS_SHAPE: TypeAdapter[tuple[Metric, ...]] = TypeAdapter(tuple[Metric, ...])
@@ -346,6 +409,12 @@ def numbers() -> Mapping[str, float]:
 
 
 @cache
+def expected_days() -> Mapping[tuple[str, str], int]:
+    """By protocol and phase, where anything is known."""
+    return {(one.protocol, one.phase): one.days for one in rules().expected_phases}
+
+
+@cache
 def safety() -> Safety:
     file = _sound(SAFETY, SAFETY_SHAPE)
     return Safety(
@@ -355,14 +424,26 @@ def safety() -> Safety:
         texts={text.id: text.text for text in file.texts},
         text_sources={text.id: text.source for text in file.texts},
         pain_advice={light.advice: light.text for light in file.pain_light},
-        nerve_words=file.nerve_words,
-        muscle_words=file.muscle_words,
+        nerve_words={_code_of(word): word for word in file.nerve_words},
+        muscle_words={_code_of(word): word for word in file.muscle_words},
+        worse_with={one.code: one.text for one in file.worse_with},
         asking=file.asking,
         unanswered_weekly_days=file.unanswered_weekly_days,
         conditions={one.code: one for one in file.conditions},
         ages=file.ages,
         ice_and_heat=file.ice_and_heat,
+        glucose_bands=file.glucose_bands,
     )
+
+
+def pain_words() -> Mapping[str, str]:
+    """The words offered for ticking, by code. Which are of which kind is nothing for patients."""
+    known = safety()
+    return dict(sorted({**known.nerve_words, **known.muscle_words}.items()))
+
+
+def _code_of(word: str) -> str:
+    return word.replace(" ", "_")
 
 
 def _sound(file: str, adapter: TypeAdapter[T]) -> T:

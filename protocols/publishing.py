@@ -24,7 +24,7 @@ from protocols import playing
 from protocols.case_files import case_files, read_case
 from protocols.engine import definition, predicate
 from protocols.engine.plan import MOST_SLOTS_A_DAY
-from protocols.knowledge import Metric, Shared, metrics
+from protocols.knowledge import Metric, Shared, metrics, rules
 from protocols.models import ProtocolVersion
 from protocols.shape import (
     LIMITS,
@@ -49,6 +49,7 @@ class Known:
     """What a protocol has to know of an exercise."""
 
     kind: str
+    body_region: str
     pain_ceiling: int
     dose: Mapping[str, object]
 
@@ -79,13 +80,18 @@ def known_exercises(clinic: Clinic | None) -> dict[str, Known]:
     found = {}
     for owner in (None, clinic) if clinic else (None,):
         for row in rows.filter(clinic=owner):
-            found[row.slug] = Known(row.kind, row.pain_ceiling, row.dose)
+            found[row.slug] = Known(row.kind, row.body_region, row.pain_ceiling, row.dose)
     return found
 
 
 def known_in(catalogue: Catalogue) -> dict[str, Known]:
     return {
-        slug: Known(entry.kind, entry.pain_ceiling, entry.dose.model_dump(exclude_none=True))
+        slug: Known(
+            entry.kind,
+            entry.body_region,
+            entry.pain_ceiling,
+            entry.dose.model_dump(exclude_none=True),
+        )
         for slug, entry in catalogue.entries.items()
     }
 
@@ -117,6 +123,7 @@ def check(
             for number, phase in enumerate(protocol.phases)
             for finding in _check_phase(phase, pointer("phases", number), exercises, metrics)
         ),
+        *_check_kept_back(protocol, exercises),
     ]
 
 
@@ -237,6 +244,26 @@ def _check_against(row: PrescriptionShape, known: Known, path: str) -> Iterator[
                 expected = f"{usual}, or another source"
                 message = f"{here} is not the dose of the catalogue"
                 yield Finding("catalogue-dose", f"{path}/dose/{name}", message, expected)
+
+
+def _check_kept_back(
+    protocol: ProtocolShape, exercises: Mapping[str, Known] | None
+) -> Iterator[Finding]:
+    """What is kept back from early phases (NO-7), whoever writes the protocol.
+
+    Rules that go by the protocol's own phases say nothing here.
+    """
+    for number, phase in enumerate(protocol.phases):
+        for order, row in enumerate(phase.prescriptions):
+            if (known := (exercises or {}).get(row.exercise)) is None:
+                continue
+            path = pointer("phases", number, "prescriptions", order, "exercise")
+            for rule in rules().kept_back:
+                first = rule.first_phase(protocol.condition)
+                means = rule.means(row.exercise, known.kind, known.body_region)
+                if means and phase.number < first:
+                    message = f"{rule.id}: {rule.text} ({rule.source})"
+                    yield Finding("outside-its-phase", path, message, f"phase {first} or later")
 
 
 def _check_dose(dose: DoseShape, path: str) -> Iterator[Finding]:

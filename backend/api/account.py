@@ -293,12 +293,13 @@ class Me(Endpoint):
 
 
 def touch(patient: Patient, changes: dict[str, Any], view: Endpoint) -> None:
-    """Tell the patient's phones. The plan is read in the patient's zone, so it changes with it."""
+    """Tell the patient's phones. The plan is read in the patient's zone, and asks more of who has
+    certain other conditions, so it changes with both."""
     touched = [feed.Touched(Change.Type.PATIENT, patient.pk, patient.version)]
     found = deciding.Difference()
     if "timezone" in changes:
         found = deciding.recompute_all(patient=patient, now=view.now)
-        found.plan = True
+    found.plan = not changes.keys().isdisjoint({"timezone", "conditions"})
     deciding.tell(patient, found, touched, now=view.now)
 
 

@@ -15,7 +15,9 @@ from backend.care.selectors import Course, course_of
 from backend.problems import NotFound
 from protocols.engine.definition import Schedule
 from protocols.engine.plan import Prescribed
+from protocols.knowledge import numbers, rules
 
+HILL_PATTERNS = ("none", "down", "up")  # by the value of the metric hill_pattern
 STATUSES = ("scheduled", "active", "paused", "completed", "stopped")
 
 
@@ -30,10 +32,34 @@ def status_of(course: Course, today: date) -> str:
 
 
 def assignment_shown(
-    assignment: Assignment, today: date, number: int | None = None
+    assignment: Assignment, today: date, number: int | None = None, *, to_staff: bool = False
 ) -> dict[str, object]:
     """From an assignment loaded with `with_record()`."""
-    return course_shown(course_of(assignment), today, number)
+    course = course_of(assignment)
+    shown = course_shown(course, today, number)
+    return shown | hills_shown(course) if to_staff else shown
+
+
+def hills_shown(course: Course) -> dict[str, object]:
+    """The order in which slopes return (S-HILL), where a clinician recorded the pattern.
+
+    It orders training and names no cause; the machine neither follows nor decides it.
+    """
+    state = course.state
+    if state is None or state.pattern.hill is None:
+        return {}
+    recorded_on, value, _ = state.pattern.hill
+    pattern = HILL_PATTERNS[int(value)]
+    [row] = [one for one in rules().hills if one["code"] == pattern]
+    return {
+        "hills": {
+            "pattern": pattern,
+            "recorded_on": recorded_on.isoformat(),
+            "order": row["order"],
+            "green_days_a_step": int(numbers()["hill_green_days"]),
+            "source": row["source"],
+        }
+    }
 
 
 def course_shown(course: Course, today: date, number: int | None = None) -> dict[str, object]:
@@ -207,10 +233,21 @@ PauseOut = type(
 )
 
 
+class HillsOut(serializers.Serializer[Any]):
+    """The order in which slopes return, for staff: each step after so many GREEN run days."""
+
+    pattern = serializers.ChoiceField(HILL_PATTERNS)
+    recorded_on = serializers.DateField()
+    order = serializers.ListField(child=serializers.CharField())
+    green_days_a_step = serializers.IntegerField()
+    source = serializers.CharField()  # type: ignore[assignment]  # as everywhere
+
+
 class AssignmentOut(serializers.Serializer[Any]):
     """One protocol version given to one patient.
 
     `version` grows with every change, also with a pause. `warnings` name wishes that cannot be met.
+    `hills` is for staff, where a clinician recorded a hill pattern.
     """
 
     id = serializers.UUIDField()
@@ -230,5 +267,6 @@ class AssignmentOut(serializers.Serializer[Any]):
     pauses = PauseOut(many=True)
     changes = AssignmentChangeOut(many=True)
     warnings = serializers.ListField(child=serializers.CharField())
+    hills = HillsOut(required=False)
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()

@@ -27,7 +27,7 @@ from exercises.models import Exercise
 from protocols.engine.definition import Dose, Limits
 from protocols.engine.glides import ANSWERS
 from protocols.engine.plan import Item, Slot
-from protocols.knowledge import Moment, rules, safety
+from protocols.knowledge import Moment, pain_words, rules, safety
 
 CHECK_IN_FROM = "06:00"
 WINDOWS = {
@@ -63,7 +63,7 @@ def plan_shown(plan: Plan) -> dict[str, object]:
         "from": plan.first.isoformat(),
         "day_closes_at": day_closes_at(),
         "days": [_day(day, items) for day in plan.days],
-        "on_device_advice": advice(plan.courses, patient.clinic),
+        "on_device_advice": advice(plan.courses, patient.clinic, patient.conditions),
     }
     return shown | ({"stop": stop_shown(plan.stop)} if plan.stop else {})
 
@@ -239,19 +239,39 @@ def _check_in(day: PlannedDay) -> dict[str, object]:
     return {"due": not day.check_in_given, "window": window, "fields": fields}
 
 
-def advice(courses: tuple[Course, ...], clinic: Clinic) -> dict[str, object]:
+def advice(
+    courses: tuple[Course, ...], clinic: Clinic, conditions: Sequence[str]
+) -> dict[str, object]:
     """What the phone says offline: the strictest limits, the stop signs, and whom to call."""
     known = safety()
     said: dict[str, object] = {
         "pain_during": bands(strictest([course.protocol.limits for course in courses])),
         "stop_signs": stop_signs(),
         "review_signs": review_signs(),
-        "screening": screening(courses),
+        "screening": screening(courses, conditions),
+        "pain_words": ticks(pain_words()),
+        "worse_with": ticks(known.worse_with),
         "levels": {code: list(level.patient_text) for code, level in known.levels.items()},
         "urgent_text": known.texts["urgent"],
         "emergency_number": clinic.emergency_number,
     }
+    if any("glucose_mmol_l" in one.fields and one.concerns((), conditions) for one in known.asking):
+        said["glucose"] = glucose_bands()
     return said | ({"urgent_contact": clinic.urgent_contact} if clinic.urgent_contact else {})
+
+
+def glucose_bands() -> list[dict[str, object]]:
+    """What the phone says to a glucose value before a session; the last band has no end."""
+    return [
+        {
+            "from": one.from_,
+            "from_mg_dl": one.from_mg_dl,
+            "advice": one.advice,
+            "text": one.text,
+        }
+        | ({} if one.to is None else {"to": one.to, "to_mg_dl": one.to_mg_dl})
+        for one in safety().glucose_bands
+    ]
 
 
 def stop_signs() -> list[dict[str, object]]:
@@ -273,14 +293,19 @@ def review_signs() -> list[dict[str, object]]:
     ]
 
 
-def screening(courses: Sequence[Course]) -> list[dict[str, object]]:
+def ticks(offered: Mapping[str, str]) -> list[dict[str, object]]:
+    """What a patient may tick in any check-in."""
+    return [{"code": code, "text": text} for code, text in offered.items()]
+
+
+def screening(courses: Sequence[Course], conditions: Sequence[str]) -> list[dict[str, object]]:
     """When the phone asks what, by itself and offline (safety.md section 3)."""
     known = safety()
     slugs = {course.protocol.slug for course in courses}
     nerve = any(course.protocol.limits.nerve for course in courses)
     told = []
     for one in known.asking:
-        if not one.concerns(slugs):
+        if not one.concerns(slugs, conditions):
             continue
         shown: dict[str, object] = {"moment": one.moment}
         fields = [*one.fields, *(one.nerve_fields if nerve else ())]
@@ -515,7 +540,7 @@ class _ScreeningFields(serializers.Serializer[Any]):
 
 class ScreeningOut(_ScreeningFields):
     """One moment and what is asked in it: `all_signs`, or those in `signs`, by their codes; and
-    these `fields` of a check-in. An answered screen is told by `screen` of the record; signs that
+    these `fields` of the record. An answered screen is told by `screen` of the record; signs that
     are answered with yes are its `stop_signs`. No answer is not a no.
     """
 
@@ -527,6 +552,29 @@ class ScreeningOut(_ScreeningFields):
     every_days = serializers.IntegerField(required=False)
 
 
+GlucoseAdviceOut = type(
+    "GlucoseAdviceOut",
+    (serializers.Serializer,),
+    {
+        "__module__": __name__,
+        "__doc__": "What the phone says to a glucose value, in mmol/L, before a session.",
+        "from": serializers.FloatField(),
+        "to": serializers.FloatField(required=False),
+        "from_mg_dl": serializers.IntegerField(),
+        "to_mg_dl": serializers.IntegerField(required=False),
+        "advice": serializers.CharField(),
+        "text": serializers.CharField(),
+    },
+)
+
+
+class TickOut(serializers.Serializer[Any]):
+    """Something to tick in a check-in, where the patient likes to: `words`, or `worse_with`."""
+
+    code = serializers.CharField()
+    text = serializers.CharField()
+
+
 class AdviceOut(serializers.Serializer[Any]):
     """What the phone says by itself, offline. Medical wording is content, not code."""
 
@@ -534,6 +582,9 @@ class AdviceOut(serializers.Serializer[Any]):
     stop_signs = StopSignOut(many=True)
     review_signs = StopSignOut(many=True)
     screening = ScreeningOut(many=True)
+    pain_words = TickOut(many=True)
+    worse_with = TickOut(many=True)
+    glucose = GlucoseAdviceOut(many=True, required=False)
     levels = serializers.DictField(child=serializers.ListField(child=serializers.CharField()))
     urgent_text = serializers.CharField()
     emergency_number = serializers.CharField()

@@ -29,7 +29,7 @@ from backend.api.fields import (
 from backend.care.models import CheckIn, Revision, Session
 from backend.care.recording import Receipt, Report
 from backend.problems import ValidationFailed
-from protocols.knowledge import safety
+from protocols.knowledge import pain_words, safety
 
 SKIP_REASONS = (
     "pain",
@@ -39,11 +39,14 @@ SKIP_REASONS = (
     "no_equipment",
     "away",
     "advised_to_rest",
+    "glucose",
     "other",
 )
 LEG_SYMPTOMS = ("none", "back_or_buttock", "thigh", "calf", "foot")
 SIDES = ("left", "right", "both", "none")
 SCREENS = ("intake", "session_start", "weekly")
+KETONES = ("negative", "positive")
+MOST_GLUCOSE = 100  # more is no reading
 MOST_REVISIONS = 1_000_000
 
 Kind = Revision.Kind
@@ -52,6 +55,16 @@ Kind = Revision.Kind
 def stop_sign_codes() -> list[str]:
     """Codes a patient can report (safety library); what a rule computes is not among them."""
     return [code for code, sign in safety().red_flags.items() if sign.asked]
+
+
+def pain_word_codes() -> list[str]:
+    """Words for what a pain is like (safety library)."""
+    return list(pain_words())
+
+
+def worse_with_codes() -> list[str]:
+    """What can make it worse (safety library)."""
+    return list(safety().worse_with)
 
 
 class PhoneIn(In):
@@ -107,6 +120,9 @@ class RecordIn(PhoneIn):
 
 
 class SessionDataIn(RecordIn):
+    """`glucose_mmol_l` and `ketones` are asked before a session where the plan's advice says so.
+    Positive ketones, or `skip_reason` glucose, excuse the date."""
+
     assignment_id = Uid(required=False)
     assignment_version = Whole(1, MOST_REVISIONS, required=False)
     slot_id = Uid(required=False)
@@ -120,6 +136,8 @@ class SessionDataIn(RecordIn):
     effort = Number(0, 10, per_unit=2, required=False)
     settle_min = Whole(0, 1440, required=False)
     pop_felt = Truth(required=False)
+    glucose_mmol_l = Number(0, MOST_GLUCOSE, per_unit=10, required=False)
+    ketones = Word(KETONES, required=False)
     entries = Many(EntryIn(), 40, required=False)
 
 
@@ -128,12 +146,17 @@ class SessionIn(SessionDataIn):
 
 
 class CheckInDataIn(RecordIn):
+    """`words` and `worse_with` are what the patient ticks of the lists in the plan's advice. They
+    are read by the physiotherapist and name no cause."""
+
     pain_now = Whole(0, 10, required=False)
     stiffness = Whole(0, 10, required=False)
     confidence = Whole(0, 10, required=False)
     nprs_worst = Whole(0, 10, required=False)
     night_symptoms = Truth(required=False)
     constant_symptoms = Truth(required=False)
+    words = Many(Word(pain_word_codes()), 20, required=False)
+    worse_with = Many(Word(worse_with_codes()), 20, required=False)
 
 
 class CheckInIn(CheckInDataIn):

@@ -19,7 +19,7 @@ from backend.care.selectors import Course
 from protocols.engine.case import Judged, Outcome, State
 from protocols.engine.day import Colour
 from protocols.engine.plan import Terms
-from protocols.knowledge import numbers
+from protocols.knowledge import expected_days, numbers
 
 A_DAY = timedelta(days=1)
 
@@ -113,6 +113,7 @@ def since_when(before: Since, closed: Sequence[Judged], first: date) -> Since:
             "low_adherence": _is_low(_adherence(closed, n)),
             "missed_3": judged.after.missed >= numbers()["missed_nudge"],
             "standing_stop": bool(judged.after.stop),
+            "step_overdue": _is_overdue(judged),
         }
         for code, is_so in holds.items():
             if is_so:
@@ -150,6 +151,13 @@ def _of_closed(code: str, on: str, closed: Sequence[Judged], state: State) -> Co
         params = {"session_days": int(numbers()["caseload_amber_run"])}
     elif code == "standing_stop":
         params = {"codes": [one.code for one in state.stop]}
+    elif code == "step_overdue":
+        last = closed[-1]
+        params = {
+            "phase_id": last.phase_id,
+            "day_in_phase": last.case.day_in_phase,
+            "expected": _expected(last),
+        }
     elif code == "low_adherence" and (told := _adherence(closed, -1)) is not None:
         credit, planned = told
         params = {
@@ -183,6 +191,16 @@ def _adherence(closed: Sequence[Judged], n: int) -> tuple[int, int] | None:
 
 def _is_low(told: tuple[int, int] | None) -> bool:
     return told is not None and told[0] / told[1] < numbers()["gate_adherence"]
+
+
+def _expected(judged: Judged) -> int | None:
+    """How many days its phase is expected to take, where anybody says so."""
+    return expected_days().get((judged.case.course.protocol.slug, judged.phase_id))
+
+
+def _is_overdue(judged: Judged) -> bool:
+    expected = _expected(judged)
+    return expected is not None and judged.case.day_in_phase > expected and not judged.after.ended
 
 
 def _reds(closed: Sequence[Judged], opened: Sequence[Judged], state: State) -> list[Concern]:

@@ -719,7 +719,8 @@ def _raise_and_lower(
     for on, code in sorted(one for one in wanted - had if one[0] >= since):
         flag = raise_flag(patient=patient, code=code, on=on, source=source, now=now, by_rule=True)
         found.flags.append(f"{code} on {on}")
-        found.effects.append(flag_effect(flag))
+        if not safety().red_flags[code].staff_only:
+            found.effects.append(flag_effect(flag))
     still = {code for _, code in wanted}
     for on, code in sorted(had - wanted):
         if lower_flag(patient=patient, code=code, source=source, now=now, still=code in still):

@@ -36,14 +36,17 @@ from protocols.engine.day import Approval, Clearance, Day, Felt, Measured, Numbe
 from protocols.engine.glides import ANSWERS
 from protocols.engine.plan import PhaseSpan, days_from, sets_on
 from protocols.engine.progression import Late
+from protocols.engine.reclassifying import HILL, SLUMP
 from protocols.knowledge import numbers, safety
 
 A_DAY = timedelta(days=1)
 SLIDER = "nerve_glide_slider"
-EXCUSING = ("illness", "advised_to_rest")  # T7
+EXCUSING = ("illness", "advised_to_rest", "glucose")  # T7
 PLACES = ("none", "back_or_buttock", "thigh", "calf", "foot")  # leg_sx_code 0 to 4
 SYMPTOMS_HELD = timedelta(days=7)  # how old the level before a session may be
 BASELINE = "nprs_worst"
+WORSE = "worse_with"
+HISTORY = (HILL, SLUMP)  # what is found before a plan begins is true on its first date
 
 Content = Mapping[str, Any]
 Told = tuple[datetime, datetime | None, Content]  # from when, until when, what
@@ -334,6 +337,7 @@ def _day(on: date, known: Sequence[Piece], facts: Facts, at: datetime | None) ->
         skipped = {content.get("skip_reason") for content in sessions}
         excused = excused or bool(skipped & {*EXCUSING})
         excused = excused or facts.zones.cut_short(on, numbers())
+    excused = excused or any(map(_is_glucose_block, sessions))
     events = _Events([piece.content for piece in known if piece.kind == "event"], facts.course)
     otherwise = [said["pain_now"] for said in check_ins if "pain_now" in said]
     spread = False
@@ -358,8 +362,22 @@ def _day(on: date, known: Sequence[Piece], facts: Facts, at: datetime | None) ->
         closed=events.closed,
         felt=tuple(told.felt[id] for id in sorted(told.felt)),  # in whatever order they came
         slider=told.slider,
+        nerve_worded=sum(map(_is_nerve_worded, check_ins)),
+        worse_with=tuple(sorted({code for said in check_ins for code in said.get(WORSE, ())})),
     )
     return events.reported_on(day)
+
+
+def _is_glucose_block(said: Content) -> bool:
+    """No exercise that day (T7), whatever was done: positive ketones, or glucose far too low."""
+    low = "glucose_mmol_l" in said and safety().glucose_flag(said["glucose_mmol_l"])
+    return bool(low) or said.get("ketones") == "positive"
+
+
+def _is_nerve_worded(said: Content) -> bool:
+    """Whether as many nerve words were ticked as count (reclassify-nerve)."""
+    words = set(said.get("words", ()))
+    return bool(words) and len(words & safety().nerve_words.keys()) >= numbers()["nerve_words"]
 
 
 def _moment(piece: Piece) -> tuple[datetime, str, float, str]:
@@ -537,13 +555,16 @@ def rates_of(row: Head) -> date | None:
     return None if rated is None else date.fromisoformat(rated)
 
 
-def assessment_pieces(rows: Iterable[Assessment], zones: Zones, side: str) -> Iterator[Piece]:
+def assessment_pieces(
+    rows: Iterable[Assessment], zones: Zones, side: str, first: date
+) -> Iterator[Piece]:
     """What a clinician measured counts from its date on; of the other side it says nothing."""
     for row in rows:
         if side in ("left", "right") and row.side in ("left", "right") and row.side != side:
             continue
-        told = Measured(row.code, float(row.value), str(row.pk))
-        yield Piece(zones.date_of(row.measured_at), row.recorded_at, None, "assessed", told)
+        told, on = Measured(row.code, float(row.value), str(row.pk)), zones.date_of(row.measured_at)
+        on = max(on, first) if row.code in HISTORY else on
+        yield Piece(on, row.recorded_at, None, "assessed", told)
 
 
 def event_pieces(rows: Iterable[Event], zones: Zones, first: date) -> Iterator[Piece]:
@@ -683,9 +704,10 @@ def facts_of(course: Course, patient: Patient) -> Facts:
     assessed = Assessment.objects.filter(patient=patient).order_by(
         "measured_at", "recorded_at", "pk"
     )
-    facts.add(assessment_pieces(assessed, zones, course.assignment.side))
+    first = course.assignment.start_date
+    facts.add(assessment_pieces(assessed, zones, course.assignment.side, first))
     events = Event.objects.filter(patient=patient).order_by("at", "pk")
-    facts.add(event_pieces(events, zones, course.assignment.start_date))
+    facts.add(event_pieces(events, zones, first))
     return facts
 
 

@@ -210,9 +210,9 @@ def _wanted(
 ) -> Judged | None:
     """The verdict that asks a person for something, if one does and nobody has answered it.
 
-    A date on which gates failed takes a proposal back; one on which nothing was to be done, or was
-    done, does not. What acts by itself is told also of a date that was answered before it turned
-    out so.
+    A date on which gates failed takes a proposal back, and so does a missed one, which is no
+    completed session day (GG0). On rest days and excused dates no gate is asked. What acts by
+    itself is told also of a date that was answered before it turned out so.
     """
     gates_failed = False
     for one in reversed(judged):
@@ -230,7 +230,7 @@ def _wanted(
             continue
         if one.outcome in PROPOSED and not gates_failed:
             return one if is_on else None
-        gates_failed = gates_failed or one.rule != "R13"
+        gates_failed = gates_failed or one.rule != "R13" or one.case.missed
     return None
 
 

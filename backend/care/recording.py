@@ -40,7 +40,7 @@ from protocols.engine.plan import (
     ratio_of,
     slot_id,
 )
-from protocols.knowledge import rules
+from protocols.knowledge import rules, safety
 
 LONGEST_SESSION = timedelta(hours=6)
 AHEAD = timedelta(minutes=10)  # a phone's clock against its own earlier reading
@@ -803,7 +803,7 @@ def _rate(patient: Patient, near: Near, rates: str | None, batch: Batch) -> Chec
 
 def _codes_in(content: Content | None, severe: int | None) -> list[str]:
     """What a record reports that a person must look at: its stop signs, a pop, pain at or above SEV
-    (safety.md section 4, protocols.md R4).
+    (safety.md section 4, protocols.md R4), a glucose far too low (section 10).
     """
     if content is None:
         return []
@@ -811,6 +811,8 @@ def _codes_in(content: Content | None, severe: int | None) -> list[str]:
     too_much = severe is not None and any(pain >= severe for pain in _pains_in(content))
     if content.get("pop_felt") or too_much:
         codes.append("severe")
+    if "glucose_mmol_l" in content and (flag := safety().glucose_flag(content["glucose_mmol_l"])):
+        codes.append(flag)
     return list(dict.fromkeys(codes))
 
 

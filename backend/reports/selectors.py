@@ -54,6 +54,7 @@ TIERS = {
     "low_adherence": Tier.WATCH,
     "missed_3": Tier.WATCH,
     "not_heard": Tier.WATCH,
+    "step_overdue": Tier.WATCH,
     "never_signed_in": Tier.WATCH,
     "data_late": Tier.WATCH,
 }
@@ -442,6 +443,10 @@ WORDS: Mapping[str, Callable[[Mapping[str, Any], Protocol | None], str]] = {
     ),
     "missed_3": lambda params, _: f"{params['missed']} planned dates in a row missed",
     "not_heard": lambda params, _: f"Phone not heard from for {params['days']} days",
+    "step_overdue": lambda params, protocol: (
+        f"Day {params['day_in_phase']} of {_phase(protocol, params['phase_id'])}, "
+        f"which is expected to take {params['expected']} days at most"
+    ),
     "never_signed_in": lambda params, _: f"Invited {params['days']} days ago, not signed in yet",
     "data_late": lambda params, _: (
         f"{params['late']} of the last {params['logs']} logs typed in after their day had closed"

@@ -69,6 +69,17 @@ class Nerve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pattern:
+    """What was told and found of the kind of pain, across phases (sections 10.3 and 10.5)."""
+
+    hill: Sample | None = None  # as a clinician recorded it: 0 neither, 1 down, 2 up
+    slump: Sample | None = None  # 1 is positive
+    settle_min: int | None = None  # as told or recorded last
+    asked: Mapping[str, date] = field(default_factory=dict)  # when each code was asked last
+    holding: frozenset[str] = frozenset()  # codes that stand on findings, and were asked for them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """What a date inherits from the one before."""
 
@@ -86,6 +97,7 @@ class State:
     latest: Mapping[str, Sample] = field(default_factory=dict)  # newest assessments in the window
     eases: Mapping[str, Tally] = field(default_factory=dict)  # E1, by prescription
     nerve: Nerve = Nerve()
+    pattern: Pattern = Pattern()
     ended: bool = False
 
 

@@ -106,6 +106,8 @@ class Day:
     closed: tuple[str, ...] = ()  # review items a clinician closed
     felt: tuple[Felt, ...] = ()
     slider: bool = False  # a nerve slider was done
+    nerve_worded: int = 0  # check-ins in which as many nerve words were ticked as count (10.5)
+    worse_with: tuple[str, ...] = ()  # what was ticked in check-ins, by code
 
     @property
     def is_session(self) -> bool:

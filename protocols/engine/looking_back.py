@@ -57,6 +57,8 @@ def looks_back_to(course: Course, state: State, on: date, sessions: Sequence[dat
         numbers["gate_completed_within_days"],  # GG5
         numbers["gate_red_free_days"],  # GG7
         2 * numbers["gate_trend_days"],  # GG9
+        numbers["nerve_words_days"],  # reclassify-nerve
+        numbers["sit_bone_within_days"],  # consider-pht
     )
     first = on - (int(max(days)) - 1) * A_DAY
     exits = [predicate.parse(one.when) for one in course.protocol.phase(state.phase_id).exit]

@@ -6,7 +6,7 @@ state in, one date judged, a state out. Late data mean: replay.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from math import ceil
@@ -25,6 +25,7 @@ from protocols.engine.definition import Protocol
 from protocols.engine.easing import tallied
 from protocols.engine.gates import ASKED, GATES
 from protocols.engine.glides import nerve_after
+from protocols.engine.reclassifying import reclassified
 
 VERSION = "1.0.0"
 
@@ -391,6 +392,9 @@ def _judged(case: Case, row: str, ruling: Ruling) -> Judged:
     high_before = state.high_before + 1 if case.not_offered else 0
     if high_before == case.numbers["high_pain_before_in_a_row"]:
         opened.append("high-pain-before")
+    nerve = nerve_after(case, counts=not ruling.stopped)
+    pattern, asked = reclassified(case, nerve)
+    opened += asked
 
     missed = state.missed
     if not halts:
@@ -414,9 +418,8 @@ def _judged(case: Case, row: str, ruling: Ruling) -> Judged:
             days_left_out=days_left_out,
         )
     eases = tallied(after.eases, day, case.numbers)
-    nerve = nerve_after(case, counts=not ruling.stopped)
-    if eases is not after.eases or nerve is not after.nerve:
-        after = replace(after, eases=eases, nerve=nerve)
+    if (eases, nerve, pattern) != (after.eases, after.nerve, after.pattern):
+        after = replace(after, eases=eases, nerve=nerve, pattern=pattern)
     raised = ruling.alerts
     if opened or day.reported:
         codes = (*day.review_signs, *opened)
@@ -445,13 +448,15 @@ def _take_late(
     first = (day.on - past[0].on).days
     alerts: list[Alert] = []
     changed: list[Judged] = []
-    carried, half_left = past[first].before, past[first].before.half_left
+    gone = {one.metric for one in past[first].day.measured if one not in day.measured}
+    carried = _without(past[first].before, gone, day.on, past[:first])
+    half_left = carried.half_left
     for n in range(first, len(past)):
         old = past[n]
         told = day if n == first else old.day
         same = told.excused == old.day.excused
         planned, plan_of = (old.case.planned, old.case.plan_of) if same else (None, None)
-        before = _as_lived(old.before, carried, half_left)
+        before = _as_lived(_without(old.before, gone, day.on, past[:n]), carried, half_left)
         last = past[n - 1] if n else None
         new = judge(course, before, last, told, planned=planned, plan_of=plan_of)
         lived = past[n + 1].case.inherited if n + 1 < len(past) else state
@@ -465,10 +470,26 @@ def _take_late(
         if undone and any(one.day.approval for one in past[n + 1 :]):
             alerts.append(Alert("routine", "late-data"))
             state = _opened(state, "late-data")
-    state = _as_lived(state, carried, half_left)
+    state = _as_lived(_without(state, gone, day.on, past), carried, half_left)
     for judged in changed:
         state = _lightened(course, state, judged, today)
     return state, alerts
+
+
+def _without(state: State, gone: Iterable[str], on: date, past: Sequence[Judged]) -> State:
+    """Without assessments of a date that were taken back; what they took the place of counts again.
+
+    `past` are the dates that the state follows from, as they are known by now.
+    """
+    stale = {name for name in gone if name in state.latest and state.latest[name][0] == on}
+    if not stale:
+        return state
+    latest = {name: one for name, one in state.latest.items() if name not in stale}
+    for judged in past:
+        if judged.on >= state.window_from:
+            told = (one for one in judged.day.measured if one.metric in stale)
+            latest |= {one.metric: (judged.on, one.value, one.record) for one in told}
+    return replace(state, latest=latest)
 
 
 def _half_left(said: int, lived: int, new: Judged, *, is_changed: bool) -> int:
@@ -504,6 +525,7 @@ def _as_lived(lived: State, true: State, half_left: int) -> State:
         high_before=true.high_before,
         eases=true.eases,
         nerve=true.nerve,
+        pattern=true.pattern,
         latest={name: one for name, one in latest.items() if one[0] >= clock.window_from},
     )
 

@@ -92,12 +92,14 @@ ENUMS = {
     "CaseloadTier", "ChangeOp", "ClockState", "ConditionCode", "ConsentCode", "CriterionResult",
     "DayColour", "DayType", "DecisionOutcome", "DecisionReason", "DifferenceKind", "DoseSide",
     "DoseUnit", "EffortScale", "EntryState", "EpisodeEndReason", "EvidenceTag", "ExerciseKind",
-    "ExerciseSide", "FlagAction", "FlagLevel", "FlagStatus", "LadderStep", "LegSymptom",
-    "MediaType", "PainAdviceCode", "PartOfDay", "PatientStatus", "Platform", "ProblemRegion",
+    "ExerciseSide", "FlagAction", "FlagLevel", "FlagStatus", "HillPattern", "Ketones", "LadderStep",
+    "LegSymptom",
+    "MediaType", "PainAdviceCode", "PainWord", "PartOfDay", "PatientStatus", "Platform",
+    "ProblemRegion",
     "ProgressionStatus", "ProtocolEffortScale", "ProtocolGate", "ProtocolStatus",
     "Recommendation", "RecordType", "Role", "ScheduleKind", "ScreenCode", "ScreeningMoment",
     "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason", "SlotStatus", "StopSignCode",
-    "TailoringOp", "Timeliness", "UploadStatus", "Weekday",
+    "TailoringOp", "Timeliness", "UploadStatus", "Weekday", "WorseWith",
 }  # fmt: skip
 
 PUBLIC = {"meta_get", "enrolment_check"}

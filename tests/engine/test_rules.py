@@ -501,6 +501,26 @@ def test_t8_a_late_assessment_counts_from_its_own_date() -> None:
         assert result[-1].after.latest["walk_pain"][1] == newest
 
 
+@pytest.mark.parametrize("earlier", [(), (Measured("walk_pain", 2),)])
+def test_t8_an_assessment_that_was_taken_back_is_none_any_more(
+    earlier: tuple[Measured, ...],
+) -> None:
+    """What it had taken the place of is the newest again."""
+    told = (Measured("walk_pain", 0, "a"),)
+    days = [day(1, measured=earlier), day(2), day(3, measured=told), day(4), day(5)]
+    result = judged(days, late=late(5, day(3)))
+    found = result[-1].after.latest.get("walk_pain")
+    assert found == ((FIRST, 2, "") if earlier else None)
+    assert all(one.after.latest.get("walk_pain") == found for one in result[2:])
+
+
+def test_t8_an_assessment_that_was_corrected_to_an_earlier_date() -> None:
+    told = (Measured("walk_pain", 0, "a"),)
+    days = [day(1), day(2), day(3, measured=told), day(4), day(5)]
+    moved = (*late(5, day(2, measured=told)), *late(5, day(3)))
+    assert judged(days, late=moved)[-1].after.latest["walk_pain"] == (day(2).on, 0, "a")
+
+
 def test_t8_a_half_dose_told_late_outlives_other_late_data() -> None:
     """Nobody trained since the RED became known, so the next session day is still at half dose."""
     lived = [

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 import pytest
 from hypothesis import strategies as st
 
-from protocols.engine.case import Course, Judged, Nerve, Sample, State
+from protocols.engine.case import Course, Judged, Nerve, Pattern, Sample, State
 from protocols.engine.day import Approval, Clearance, Colour, Day, Felt, Measured, Reported
 from protocols.engine.easing import Tally
 from protocols.engine.looking_back import Kept, looks_back_to, recalled
@@ -38,7 +38,7 @@ DAYS = st.builds(
     felt=st.lists(st.builds(Felt, WORDS, PAINS, COUNTS, PAINS), max_size=3).map(tuple),
     slider=st.booleans(),
     approval=st.none() | st.builds(Approval, WORDS, st.booleans(), st.none() | DATES),
-    opened=CODES, closed=CODES,
+    opened=CODES, closed=CODES, nerve_worded=COUNTS, worse_with=CODES,
 )  # fmt: skip
 TALLIES = st.builds(Tally, st.lists(DATES, max_size=3).map(tuple), st.booleans(), st.none() | DATES)
 MAYBE = st.none() | st.booleans()
@@ -48,6 +48,11 @@ NERVES = st.builds(
     at_night=MAYBE, constant=MAYBE, below_knee=MAYBE,
     sliders=st.lists(st.tuples(DATES, st.sampled_from(Colour)), max_size=3).map(tuple),
 )  # fmt: skip
+PATTERNS = st.builds(
+    Pattern,
+    hill=st.none() | SAMPLES, slump=st.none() | SAMPLES, settle_min=st.none() | COUNTS,
+    asked=st.dictionaries(WORDS, DATES, max_size=3), holding=st.frozensets(WORDS, max_size=3),
+)  # fmt: skip
 STATES = st.builds(
     State,
     phase_id=WORDS, started_on=DATES, window_from=DATES, days_left_out=COUNTS, half_left=COUNTS,
@@ -55,6 +60,7 @@ STATES = st.builds(
     reviews=st.frozensets(WORDS, max_size=3), reviews_due=CODES,
     latest=st.dictionaries(WORDS, SAMPLES, max_size=3), ended=st.booleans(),
     eases=st.dictionaries(WORDS, TALLIES, max_size=3), nerve=NERVES,
+    pattern=PATTERNS,
 )  # fmt: skip
 
 
@@ -88,6 +94,7 @@ def test_every_field_is_drawn() -> None:
         latest={"walk_pain": (FIRST, 0.5, "r1")}, ended=True,
         eases={"p1": Tally((FIRST,), hurt_last=True)},
         nerve=Nerve(settle_min=5, sliders=((FIRST, Colour.GREEN),)),
+        pattern=Pattern(slump=(FIRST, 1, "r2"), asked={"consider-glides": FIRST}),
     )  # fmt: skip
     assert state_as_json(full) == {
         "phase_id": "phase-2", "started_on": "2026-03-02", "window_from": "2026-03-02",
@@ -97,6 +104,9 @@ def test_every_field_is_drawn() -> None:
         "latest": {"walk_pain": ["2026-03-02", 0.5, "r1"]}, "ended": True,
         "eases": {"p1": {"row": ["2026-03-02"], "hurt_last": True}},
         "nerve": {"settle_min": 5, "sliders": [["2026-03-02", "GREEN"]]},
+        "pattern": {
+            "slump": ["2026-03-02", 1, "r2"], "asked": {"consider-glides": "2026-03-02"},
+        },
     }  # fmt: skip
     assert state_as_json(full).keys() == set(State.__dataclass_fields__)
     [slider] = state_from_json(state_as_json(full)).nerve.sliders

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from exercises.reading import read
-from protocols.knowledge import metrics, rules, safety
+from protocols import playing
+from protocols.knowledge import expected_days, metrics, rules, safety
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -323,9 +324,17 @@ def test_what_is_kept_back() -> None:
 
 
 def test_nordic_weeks() -> None:
-    rows = rows_of(page("rules.md").partition("\n## ")[2])
+    rows = rows_of(page("rules.md").split("\n## ")[1])
     found = [(one["week"], one["sessions"], one["sets_x_reps"]) for one in rules().nordic_weeks]
     assert found == [(week, int(sessions), sets) for week, sessions, sets in rows]
+
+
+def test_how_long_phases_are_expected_to_take() -> None:
+    rows = rows_of(page("rules.md").split("\n## ")[2])
+    expected = {(slug, f"phase-{phase}"): int(days) for slug, phase, days in rows}
+    assert expected_days() == expected
+    for (slug, phase), days in expected.items():
+        assert playing.protocol_named(slug).phase(phase).min_days <= days
 
 
 def test_ranges_of_metrics() -> None:
@@ -373,7 +382,25 @@ def test_when_questions_are_asked() -> None:
         "weekly": (None, 7, False),
         "always": (None, None, True),
         "warning_card": (None, 30, False),
+        "before_session": (None, None, False),
     }
+
+
+def test_glucose_before_a_session() -> None:
+    """Section 10 of safety; one decimal in mmol/L, and no value between two bands."""
+    found = [
+        (one.from_, one.to, one.from_mg_dl, one.to_mg_dl, one.advice, one.flag)
+        for one in safety().glucose_bands
+    ]
+    assert found == [
+        (0, 2.8, 0, 51, "no_exercise", "hypoglycaemia_severe"),
+        (2.9, 3.8, 52, 69, "treat_first", ""),
+        (3.9, 5.5, 70, 99, "eat_first", ""),
+        (5.6, 13.9, 100, 250, "start", ""),
+        (14, None, 251, None, "check_ketones", ""),
+    ]
+    for tenths in range(400):
+        assert sum(one.holds(tenths / 10) for one in safety().glucose_bands) == 1, tenths
 
 
 # What a rule finds out by itself; everything else is asked of the patient.

@@ -112,7 +112,8 @@ METRICS = """
     bike_150w_pain calf_diff_cm jog_slow_pain jog50_pain run_pct_painfree sprint_pain cod_pain
     full_trainings ready_self clinician_signoff surgeon_clearance rts_14d adherence_7d
     adherence_28d session_day_rate rating_rate ceiling_excess delta trend_next improved
-    pct_of_other days_in_phase night_symptoms constant_symptoms
+    pct_of_other days_in_phase night_symptoms constant_symptoms slump_positive
+    hill_pattern
 """
 
 # The content of each published version, by the beginning of its digest.

@@ -219,6 +219,10 @@ class Life:
             content["leg_symptom"] = rng.choice(["none", "back_or_buttock", "thigh", "calf"])
         if self.chance(0.2):
             content["nprs_worst"] = rng.choice([2, 4, 6])
+        if self.chance(0.1):
+            content["words"] = rng.sample(["shooting", "numb", "ache"], 2)
+        if self.chance(0.1):
+            content["worse_with"] = [rng.choice(["sit_bone_sitting", "cough", "downhill"])]
         if self.chance(0.02):
             content["stop_signs"] = [rng.choice(["ces_bladder", "fever_with_pain"])]
         if self.chance(0.03):

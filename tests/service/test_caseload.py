@@ -201,6 +201,46 @@ def test_three_amber_session_days_in_a_row(
     assert row["reasons"][0]["params"] == {"session_days": 3, "date": "2026-03-04"}
 
 
+def test_longer_in_a_phase_than_it_is_expected_to_take(
+    ana: Staff, ben: OwnPhone, harbour: Clinic, clock: Any, now: datetime, library: None
+) -> None:
+    """1-2 weeks in the first phase of deep-gluteal; excused days are not days of the phase."""
+    protocol = ProtocolVersion.objects.get(slug="deep-gluteal")
+    episode = make_episode(ben.patient, ana.user, now)
+    plan = ana.assigns(protocol, to=ben.patient, episode=episode, on=START.date())
+    path = f"assignments/{plan['id']}"
+    paused = {"from": "2026-03-03", "until": "2026-03-04", "reason": "Ill."}
+    ana.post(f"{path}/pause", paused, If_Match=ana.call("GET", path)["ETag"])
+
+    def trains(until: int) -> None:
+        for day in range(until - 3, until):
+            days_later(clock, day, hour=17)
+            for slot in ben.plan(days=1)["days"][0]["slots"]:
+                ben.logs(slot, plan, pain_before=1)
+        days_later(clock, until)
+
+    for until in (6, 11, 16):
+        trains(until)
+    assert "step_overdue" not in codes(row_of(ana, ben))
+    days_later(clock, 17)
+    reason = next(r for r in row_of(ana, ben)["reasons"] if r["code"] == "step_overdue")
+    assert (reason["tier"], reason["assignment_id"]) == ("watch", plan["id"])
+    assert reason["params"] == {
+        "phase_id": "phase-1", "day_in_phase": 15, "expected": 14, "date": "2026-03-18",
+    }  # fmt: skip
+    assert reason["text"] == ("Day 15 of phase 1, Calm, which is expected to take 14 days at most")
+    days_later(clock, 18)
+    again = next(r for r in row_of(ana, ben)["reasons"] if r["code"] == "step_overdue")
+    assert (again["since"], again["params"]["day_in_phase"]) == (reason["since"], 16)
+
+
+def test_of_a_phase_of_which_nothing_is_expected_nothing_is_said(
+    ana: Staff, ben: OwnPhone, plan_of_ben: Any, clock: Any
+) -> None:
+    days_later(clock, 80)
+    assert "step_overdue" not in codes(row_of(ana, ben))
+
+
 def test_half_of_the_last_logs_typed_late(
     ana: Staff, ben: OwnPhone, plan_of_ben: Any, clock: Any
 ) -> None:

@@ -160,6 +160,21 @@ def test_a_rating_taken_back_late_leaves_lived_plans_alone(
     assert row(1).colour == "RED" or row(1).pain_next is None
 
 
+def test_a_measure_that_was_withdrawn_late_is_inherited_no_more(
+    ben: OwnPhone, plan_of_ben: Any, clock: time_machine.Traveller
+) -> None:
+    at(clock, 2, 9)
+    id = uuid4()
+    ben.checks_in(id, nprs_worst=3)
+    at(clock, 4, 13)
+    ben.delete(f"me/check-ins/{id}?revision=2")
+
+    [assignment] = Assignment.objects.all()
+    assert assignment.standing is not None
+    assert "nprs_worst" not in assignment.standing["state"].get("latest", {})
+    assert "nprs_worst" not in row(3).after.get("latest", {})
+
+
 def test_the_level_before_is_the_one_that_was_known(
     ana: Staff, ben: OwnPhone, thigh: Episode, now: datetime, clock: time_machine.Traveller
 ) -> None:
@@ -319,6 +334,35 @@ def test_it_is_proposed_and_stays_over_a_rest_day(
     at(clock, 7, 13)
     proposed.refresh_from_db()
     assert proposed.status == "proposed"
+
+
+def test_a_missed_date_takes_a_proposal_back_once_it_has_closed(
+    ben: OwnPhone, plan_of_ben: Any, proposed: Progression, clock: time_machine.Traveller
+) -> None:
+    """GG0 fails on it, and with more of them GG4; on a rest day no gate is asked."""
+    at(clock, 7, 7)
+    proposed.refresh_from_db()
+    assert proposed.status == "proposed", "it may still be logged"
+    at(clock, 7, 13)
+    proposed.refresh_from_db()
+    assert proposed.status == "withdrawn"
+    assert row(6).rule == "R13"
+
+
+def test_a_missed_date_that_was_lived_after_all_brings_it_back(
+    ben: OwnPhone, plan_of_ben: Any, proposed: Progression, clock: time_machine.Traveller
+) -> None:
+    at(clock, 6, 18)
+    sent = [ben.session_of(slot, plan_of_ben, pain_before=1) for slot in slots(ben)]
+    at(clock, 7, 8)
+    rating = ben.check_in()
+    at(clock, 7, 13)
+    for content in sent:
+        ben.put(f"me/sessions/{uuid4()}", content, 201)
+    ben.put(f"me/check-ins/{uuid4()}", rating, 201)
+
+    [again] = Progression.objects.filter(status="proposed")
+    assert (again.recommendation, again.on) == ("advance", on(6))
 
 
 def test_red_takes_a_proposal_back_at_once(

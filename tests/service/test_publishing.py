@@ -14,6 +14,7 @@ from django.conf import settings
 
 from backend.clinics.models import User
 from backend.problems import ValidationFailed
+from exercises.models import Exercise
 from exercises.reading import MOST_BYTES, Finding, read_bytes
 from protocols.knowledge import metrics
 from protocols.models import ProtocolDraft, ProtocolVersion
@@ -240,6 +241,53 @@ def test_what_a_protocol_must_not_hold(library, document, path, value, code, fou
     assert all(one.expected for one in findings(document))
 
 
+@pytest.fixture
+def stretched(document: dict[str, Any]) -> dict[str, Any]:
+    """With a stretch to the end in each phase."""
+    towel = {
+        "exercise": "st-hamstring-towel",
+        "dose": {"sets": 2, "reps": 1, "hold_s": 30},
+        "schedule": {"kind": "daily"},
+        "pain_ceiling": 2,
+        "source": "HEI10 [expert]",
+    }
+    document["sources"].append({"id": "HEI10", "text": "a", "where": "b", "read": "c"})
+    for phase in document["phases"]:
+        phase["prescriptions"].append(dict(towel))
+    return document
+
+
+@pytest.mark.parametrize(
+    ("condition", "phases"),
+    [
+        ("neural_dynamics_thigh", [0]),
+        ("hamstring_strain", [0]),
+        ("hamstring_tendon_repair", [0, 1]),
+        ("proximal_hamstring_tendinopathy", [0, 1, 2]),
+        ("lumbar_referred_pain", []),
+    ],
+)
+def test_what_is_kept_back_stays_in_its_phases(library, stretched, condition, phases):
+    stretched["condition"] = condition
+    found = [one for one in findings(stretched) if one.code == "outside-its-phase"]
+    last = {n: len(phase["prescriptions"]) - 1 for n, phase in enumerate(stretched["phases"])}
+    assert [one.path for one in found] == [
+        f"/phases/{n}/prescriptions/{last[n]}/exercise" for n in phases
+    ]
+    assert all(one.severity == "error" for one in found)
+
+
+def test_one_that_a_clinician_may_switch_on_is_kept_back_as_well(library, stretched):
+    stretched["phases"][0]["prescriptions"][-1]["included"] = False
+    assert "outside-its-phase" in {one.code for one in findings(stretched)}
+
+
+def test_what_moves_in_mid_range_may_come_early(library, stretched):
+    for phase in stretched["phases"]:
+        phase["prescriptions"][-1]["exercise"] = "st-hamstring-ake-active"
+    assert "outside-its-phase" not in {one.code for one in findings(stretched)}
+
+
 def test_names_every_fault_of_a_document_at_once(library, document):
     document["limits"]["severe"] = 5
     document["phases"][0]["exit"][0]["when"] = "never"
@@ -335,6 +383,20 @@ def test_what_is_wrong_is_not_published(library, ana, own, now):
     assert error.pointer == "/phases/0/prescriptions/0/exercise"
     assert error.code == "unknown-exercise"
     assert not ProtocolVersion.objects.filter(slug="our-thigh").exists()
+
+
+def test_a_clinics_own_stretch_is_kept_back_as_well(library, ana, stretched, now):
+    ours = Exercise.objects.get(slug="st-hamstring-wall")
+    ours.pk, ours.slug, ours.clinic = uuid4(), "st-ours", ana.user.clinic
+    ours.save(force_insert=True)
+    for phase in stretched["phases"]:
+        phase["prescriptions"][-1]["exercise"] = "st-ours"
+    with pytest.raises(ValidationFailed) as refusal:
+        publish_for(ana, stretched | {"slug": "our-thigh"}, now, protocol_id=uuid4())
+
+    [error] = refusal.value.errors
+    assert error.code == "outside-its-phase"
+    assert "phase 2" in error.detail
 
 
 def test_versions_and_drafts_of_a_clinic_are_its_own(library, ana, olga, own, now, published):

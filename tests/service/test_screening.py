@@ -61,6 +61,7 @@ def test_what_is_asked_is_in_the_library(library: None) -> None:
         assert not one.exercise or Exercise.objects.filter(slug=one.exercise).exists()
         for slug in one.protocols:
             assert ProtocolVersion.objects.filter(slug=slug).exists()
+        assert known.conditions.keys() >= set(one.conditions)
     assert {one.moment for one in known.asking} >= set(SCREENS)
 
 

@@ -271,7 +271,7 @@ class Assignments(OfPatient):
         wish = self.wish(request.data, patient)
         made = prescribing.assign(patient=patient, wish=wish, by=self.person, now=self.now)
         self.object_id = made.pk
-        shown = assignment_shown(made, today_of(patient, self.now))
+        shown = assignment_shown(made, today_of(patient, self.now), to_staff=True)
         return Response(shown, 201, headers={"ETag": etag_of(as_json(shown))})
 
 
@@ -313,8 +313,9 @@ class OneAssignment(StaffEndpoint):
     def named(self, id: UUID) -> Assignment | None:
         return Assignment.objects.visible_to(self.person).filter(pk=id).first()
 
-    def shown(self, row: Assignment) -> dict[str, object]:
-        return assignment_shown(row, today_of(row.patient, self.now))
+    def shown(self, row: Assignment, number: int | None = None) -> dict[str, object]:
+        today, to_staff = today_of(row.patient, self.now), self.person.works_in_clinic
+        return assignment_shown(row, today, number, to_staff=to_staff)
 
     def tag(self, row: Assignment) -> str:
         return etag_of(as_json(self.shown(row)))
@@ -349,8 +350,7 @@ class AssignmentOne(Changing):
     )  # fmt: skip
     def get(self, request: Request, id: str) -> Response:
         row = self.found(id)
-        shown = assignment_shown(row, today_of(row.patient, self.now), _version_asked(request))
-        return tagged(request, shown)
+        return tagged(request, self.shown(row, _version_asked(request)))
 
     @operation(
         "assignment_tailor", takes=TailorIn, gives={200: AssignmentOut}, match="must",

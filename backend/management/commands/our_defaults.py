@@ -140,12 +140,15 @@ def _subject(value: dict[str, object], name: str) -> str:
 def _wording(text: Text) -> Iterator[Choice]:
     """Texts that reach a phone: the facts are sourced, their wording is ours."""
     file: Any = text.value
-    for name, key in (("levels", "patient_text"), ("texts", "text"), ("red_flags", "sign")):
+    for name, key in (
+        *(("levels", "patient_text"), ("texts", "text"), ("red_flags", "sign")),
+        *(("worse_with", "text"), ("glucose_bands", "text")),
+    ):
         for number, item in enumerate(file[name]):
             if key in item:
                 at = text.line_of(pointer(name, number, key))
                 facts = item.get("facts") or item.get("ask") or item["source"]
-                place = item.get("code") or item["id"]
+                place = item.get("code") or item.get("id") or item["advice"]
                 yield Choice(place, text.file, at, _shown(item[key]), facts)
     for number, item in enumerate(file["pain_light"]):
         at = text.line_of(pointer("pain_light", number, "text"))
