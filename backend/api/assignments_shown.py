@@ -48,13 +48,13 @@ def hills_shown(course: Course) -> dict[str, object]:
     state = course.state
     if state is None or state.pattern.hill is None:
         return {}
-    recorded_on, value, _ = state.pattern.hill
+    since, value, _ = state.pattern.hill
     pattern = HILL_PATTERNS[int(value)]
     [row] = [one for one in rules().hills if one["code"] == pattern]
     return {
         "hills": {
             "pattern": pattern,
-            "recorded_on": recorded_on.isoformat(),
+            "since": since.isoformat(),
             "order": row["order"],
             "green_days_a_step": int(numbers()["hill_green_days"]),
             "source": row["source"],
@@ -234,10 +234,13 @@ PauseOut = type(
 
 
 class HillsOut(serializers.Serializer[Any]):
-    """The order in which slopes return, for staff: each step after so many GREEN run days."""
+    """The order in which slopes return, for staff: each step after so many GREEN run days.
+
+    `since` when the pattern holds in this plan: what was recorded before, from its first date on.
+    """
 
     pattern = serializers.ChoiceField(HILL_PATTERNS)
-    recorded_on = serializers.DateField()
+    since = serializers.DateField()
     order = serializers.ListField(child=serializers.CharField())
     green_days_a_step = serializers.IntegerField()
     source = serializers.CharField()  # type: ignore[assignment]  # as everywhere

@@ -144,7 +144,7 @@ CONTENT = {
     "exercises/library/strengthening.yaml": "e234465dd37e4dfe",
     "exercises/library/stretch.yaml": "1a5c4bf6aa006b7a",
     "exercises/sources.yaml": "efe88dcf75e49215",
-    "protocols/metrics.yaml": "4f0819b7aa4b364a",
-    "protocols/rules.yaml": "f191ad3600e2111d",
-    "protocols/safety.yaml": "083900b1ef4834f7",
+    "protocols/metrics.yaml": "a736cfc5c91c9c50",
+    "protocols/rules.yaml": "3c2803be3ae09425",
+    "protocols/safety.yaml": "cbb8ac7bca1567f8",
 }

@@ -134,7 +134,7 @@ def test_staff_read_in_which_order_slopes_return(
     shown = ana.call("GET", path)
     hills = shown.json()["hills"]
     assert (hills["pattern"], hills["order"]) == (pattern, order)
-    assert (hills["recorded_on"], hills["green_days_a_step"]) == ("2026-03-10", 2)
+    assert (hills["since"], hills["green_days_a_step"]) == ("2026-03-10", 2)
     assert "our default" in hills["source"]
     assert "hills" not in ben.get(path)
     assert "hills" not in json.dumps([ben.get("me/assignments"), ben.get("me/sync/changes")])
