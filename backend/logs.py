@@ -89,6 +89,8 @@ def logging_settings(*, for_people: bool) -> dict[str, Any]:
             # Each answer has its line from the middleware; this adds the reason of a failed one.
             "django.request": {"filters": ["with a reason"]},
             "celery": {"level": "WARNING"},  # its lines repeat arguments and results
+            # Below INFO these repeat what is sent, and to whom.
+            **{name: {"level": "INFO"} for name in ("httpcore", "hpack", "h2")},
             "gunicorn.error": {"handlers": [], "level": "INFO", "propagate": True},
         },
     }

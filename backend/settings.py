@@ -459,6 +459,20 @@ EMAIL_TIMEOUT = 5
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="rehab@localhost")
 
 
+# --- Notices to phones and browsers -----------------------------------------------------------
+
+# Where credentials are missing, a notice is logged by its key and goes nowhere.
+FCM_CREDENTIALS = env.str("FCM_CREDENTIALS", default="")
+FCM_URL = env.str("FCM_URL", default="https://fcm.googleapis.com")
+APNS_KEY = env.str("APNS_KEY", default="")
+APNS_KEY_ID = env.str("APNS_KEY_ID", default="")
+APNS_TEAM_ID = env.str("APNS_TEAM_ID", default="")
+APNS_TOPIC = env.str("APNS_TOPIC", default="")
+APNS_URL = env.str("APNS_URL", default="https://api.push.apple.com")
+VAPID_KEY = env.str("VAPID_KEY", default="")
+VAPID_CONTACT = env.str("VAPID_CONTACT", default="")
+
+
 # --- Transport --------------------------------------------------------------------------------
 
 SSL = env.bool("SSL", default=not DEBUG)

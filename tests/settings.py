@@ -22,6 +22,9 @@ os.environ |= {
     "DATABASE_URL": os.environ.get("TEST_DATABASE_URL", ""),
     "REDIS_URL": _own(os.environ.get("TEST_REDIS_URL", "")),
     "EMAIL_URL": "",
+    "FCM_CREDENTIALS": "",
+    "APNS_KEY": "",
+    "VAPID_KEY": "",
     "STATEMENT_TIMEOUT_S": "30",
 }
 
