@@ -106,6 +106,7 @@ INSTALLED_APPS = [
     "exercises",
     "protocols",
     "backend.care",
+    "backend.notifications",
     "backend.api",
 ]
 
@@ -155,6 +156,8 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English")]
+
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
@@ -271,6 +274,9 @@ CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_IMPORTS = ["backend.tasks"]
 
 HEARTBEAT_PERIOD = timedelta(seconds=30)
+SWEEP_PERIOD = timedelta(seconds=env.int("SWEEP_EVERY_S", default=60))
+_AT_EACH_MINUTE = crontab()  # on the minute, when reminders are due
+SWEEPS = ("close_days", "expire_proposals", "announce", "plan_reminders", "deliver_messages")
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # keeps no file: the rows know what is due
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "heartbeat": {
@@ -279,15 +285,13 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         # While no worker runs, wake-up calls must not pile up.
         "options": {"expires": HEARTBEAT_PERIOD.total_seconds()},
     },
-    "close_days": {
-        "task": "backend.tasks.close_days",
-        "schedule": crontab(),  # each minute
-        "options": {"expires": 55},
-    },
-    "expire_proposals": {
-        "task": "backend.tasks.expire_proposals",
-        "schedule": crontab(),
-        "options": {"expires": 55},
+    **{
+        name: {
+            "task": f"backend.tasks.{name}",
+            "schedule": SWEEP_PERIOD if timedelta(minutes=1) > SWEEP_PERIOD else _AT_EACH_MINUTE,
+            "options": {"expires": 55},
+        }
+        for name in SWEEPS
     },
     "keep_house": {
         "task": "backend.tasks.keep_house",
@@ -357,10 +361,15 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "ProtocolEffortScale": ["cr10", "percent"],
         "ProtocolGate": ["N-TENS"],
         "ProtocolStatus": "backend.api.physio.protocols.STATUSES",
+        "PushKind": ["fcm_token", "fcm_installation", "apns", "web_push"],
         "ScreenCode": ["intake", "session_start", "weekly"],
         "ScreeningMoment": "backend.api.plan_shown.MOMENTS",
         "Recommendation": ["advance", "hold", "step_back", "stop_and_review", "discharge"],
         "RecordType": ["session", "check_in"],
+        "ReminderChannel": "backend.api.reminders.CHANNELS",
+        "ReminderKind": "backend.api.reminders.KINDS",
+        "ReminderReason": "backend.api.reminders.REASONS",
+        "ReminderStatus": "backend.api.reminders.STATUSES",
         "ScheduleKind": ["daily", "weekly", "every_n_days", "once"],
         "SessionOutcome": ["open", "completed", "partial", "skipped"],
         "SessionState": ["open", "finished", "skipped"],

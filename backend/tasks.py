@@ -1,8 +1,10 @@
-"""Every background task on one page. Arguments are ids, by keyword; the rows say what is due."""
+"""Every background task on one page. Each is a sweep: the rows say what is due, and whoever wakes
+it, however often and on however many workers, changes nothing but when it is done."""
 
 import time
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import cache, wraps
 from pathlib import Path
 from uuid import UUID
 
@@ -16,12 +18,30 @@ from backend.care import deciding, reviewing
 from backend.celery import app
 from backend.clinics.actions import forget_old_tries
 from backend.health import checks
+from backend.notifications import announcing, planning
+from backend.notifications.actions import forget_old_messages
+from backend.notifications.delivering import deliver
+from backend.notifications.gateways import gateways_of_settings
 
 HANDLED_MESSAGES_KEPT_S = 3600
-CLOSED_A_SWEEP = 2000  # patients; the next sweep takes the rest
+MESSAGES_KEPT = timedelta(days=400)
+A_SWEEP = 2000  # patients, facts; the next sweep takes the rest
 EXPIRED_A_SWEEP = 200
+SENDING_FOR_S = 45  # less than a task may take
 
 _log = structlog.stdlib.get_logger("backend.tasks")
+
+
+def sweep(work: Callable[[], None]) -> Callable[[], None]:
+    """A task that leaves a sign of life of its own when it is through."""
+
+    @wraps(work)
+    def swept() -> None:
+        work()
+        checks.beat(work.__name__, now=timezone.now())
+
+    task: Callable[[], None] = app.task(swept)
+    return task
 
 
 @app.task
@@ -29,15 +49,14 @@ def heartbeat() -> None:
     checks.beat(checks.WORKER, now=timezone.now())
 
 
-@app.task
+@sweep
 def close_days() -> None:
     """Judge every date that has closed."""
     now = timezone.now()
-    due = deciding.due_to_close(now=now, limit=CLOSED_A_SWEEP)
-    _of_each(due, "closing failed", deciding.close, now)
+    _of_each(deciding.due_to_close(now=now, limit=A_SWEEP), "closing failed", deciding.close, now)
 
 
-@app.task
+@sweep
 def expire_proposals() -> None:
     """Close proposals that nobody answered in time."""
     now = timezone.now()
@@ -56,12 +75,37 @@ def _of_each(
             _log.error(failure, patient_id=str(patient_id), exc_info=error)
 
 
-@app.task
+@sweep
+def announce() -> None:
+    """Make messages of what nobody was told yet, and of flags that nobody has acknowledged."""
+    announcing.announce(now=timezone.now(), limit=A_SWEEP)
+
+
+@sweep
+def plan_reminders() -> None:
+    """Make the ledger's rows of the next two days."""
+    now = timezone.now()
+    _of_each(planning.due_to_plan(now=now, limit=A_SWEEP), "planning failed", planning.plan, now)
+
+
+@sweep
+def deliver_messages() -> None:
+    """Send what has come up, or note why not."""
+    deliver(_gateways(), now=timezone.now, until_s=SENDING_FOR_S)
+
+
+_gateways = cache(gateways_of_settings)  # connections last as long as the process
+
+
+@sweep
 def keep_house() -> None:
-    """Throw away what nobody may use any more."""
+    """Throw away what nobody may use any more, and look whether the clocks of the world changed."""
+    now = timezone.now()
     call_command("clearsessions")
-    forget_old_tries(now=timezone.now())
-    forget_old_keys(now=timezone.now())
+    forget_old_tries(now=now)
+    forget_old_keys(now=now)
+    forget_old_messages(now=now, kept=MESSAGES_KEPT)
+    planning.notice_new_zones(now=now, limit=A_SWEEP)
     if not settings.REDIS_URL:
         _forget_handled_messages()
 
@@ -74,4 +118,7 @@ def _forget_handled_messages() -> None:
             message.unlink(missing_ok=True)
 
 
-SWEEPS = (heartbeat, close_days, expire_proposals, keep_house)
+# In the order in which one leads to another: what is judged is announced, then sent.
+SWEEPS = (
+    heartbeat, close_days, expire_proposals, announce, plan_reminders, deliver_messages, keep_house,
+)  # fmt: skip

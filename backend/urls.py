@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
-from backend.api import account, documents, errors, exercises, health, patient, sync
+from backend.api import (
+    account,
+    documents,
+    errors,
+    exercises,
+    health,
+    metrics,
+    patient,
+    reminders,
+    sync,
+)
 from backend.api.physio import (
     assessments,
     assignments,
@@ -17,6 +27,7 @@ from backend.api.physio import (
     simulations,
     versions,
 )
+from backend.api.physio import reminders as told
 from backend.clinics.admin import site as operators
 
 API: list[URLPattern] = [
@@ -34,6 +45,10 @@ API: list[URLPattern] = [
     path("me/sync/push", sync.Push.as_view()),
     path("me/sync/changes", sync.Changes.as_view()),
     path("me/devices/<str:id>", account.Device.as_view()),
+    path("me/reminder-settings", reminders.Settings.as_view()),
+    path("me/reminders", reminders.Reminders.as_view()),
+    path("me/reminders/<str:id>/snooze", reminders.Snooze.as_view()),
+    path("me/reminder-receipts", reminders.Receipts.as_view()),
     # What can be prescribed
     path("exercises", exercises.Exercises.as_view()),
     path("exercises/<str:id>", exercises.ExerciseOne.as_view()),
@@ -55,6 +70,7 @@ API: list[URLPattern] = [
     path("episodes/<str:id>", patients.EpisodeOne.as_view()),
     path("patients/<str:id>/sessions", patients.Sessions.as_view()),
     path("patients/<str:id>/check-ins", patients.CheckIns.as_view()),
+    path("patients/<str:id>/reminders", told.Reminders.as_view()),
     path("patients/<str:id>/assessments", assessments.Assessments.as_view()),
     path("patients/<str:id>/stop-clearances", flags.StopClearances.as_view()),
     path("patients/<str:id>/assignments", assignments.Assignments.as_view()),
@@ -87,6 +103,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", operators.urls),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("metrics", metrics.metrics),
     re_path("", errors.unknown_address),  # also in development: a problem, never a debug page
 ]
 

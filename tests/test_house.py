@@ -23,7 +23,7 @@ from protocols import knowledge, publishing
 
 ROOT = Path(settings.BASE_DIR)
 CODE = ("backend", "exercises", "protocols")
-OURS = ("api", "audit", "care", "clinics", "exercises", "health", "protocols")
+OURS = ("api", "audit", "care", "clinics", "exercises", "health", "notifications", "protocols")
 NOT_OURS = {".git", ".venv", "var", "__pycache__", ".hypothesis", "node_modules"}
 
 
@@ -113,6 +113,7 @@ OUTSIDE = {
     "invitations/<str:token>": "a signed token",
     "healthz": "public",
     "readyz": "public",
+    "metrics": "a token of the operators",
     "": "no such address",
 }
 
@@ -151,7 +152,8 @@ def test_whoever_needs_an_order_says_so() -> None:
 
 
 def test_nothing_clinical_disappears_with_something_else() -> None:
-    """What a request said twice may go with its account; everything else stays."""
+    """What a request said twice may go with its account, and how a message went with the message,
+    whose way survives the phone; everything else stays."""
     gone = [
         f"{model.__name__}.{field.name}"
         for model in our_models()
@@ -159,7 +161,7 @@ def test_nothing_clinical_disappears_with_something_else() -> None:
         if isinstance(field, models.ForeignKey)
         and field.remote_field.on_delete is not models.PROTECT
     ]
-    assert gone == ["IdempotencyKey.user"]
+    assert gone == ["IdempotencyKey.user", "Delivery.message", "Delivery.device"]
 
 
 def test_ids_tell_nothing() -> None:
@@ -169,6 +171,7 @@ def test_ids_tell_nothing() -> None:
     }
     assert counted <= {
         "Revision", "Event", "ClosedDay", "Change", "IdempotencyKey", "Heartbeat", "PasswordTries",
+        "Delivery", "ReminderSettings",
     }  # fmt: skip
 
 
@@ -180,6 +183,9 @@ CLOCKS = {"now", "today", "utcnow", "localdate", "localtime", "time_ns", "monoto
 KNOWN_CLOCKS = {
     ("backend/clinics/models.py", "auto_now_add"): "when Django made the account",
     ("backend/notifications/gateways/calling.py", "monotonic"): "how long a call has taken",
+    ("backend/notifications/delivering.py", "now"): "the caller's clock, which goes on meanwhile",
+    ("backend/notifications/delivering.py", "monotonic"): "how long sending has taken",
+    ("backend/notifications/delivering.py", "time"): "for that",
 }
 
 

@@ -39,6 +39,7 @@ from backend.clinics import actions
 from backend.clinics.actions import InvitationExpired
 from backend.clinics.models import Clinic, Patient, User
 from backend.clinics.models import Device as DeviceRow
+from backend.notifications import actions as reminders
 from backend.problems import (
     MalformedRequest,
     NotFound,
@@ -301,13 +302,19 @@ def touch(patient: Patient, changes: dict[str, Any], view: Endpoint) -> None:
         found = deciding.recompute_all(patient=patient, now=view.now)
     found.plan = not changes.keys().isdisjoint({"timezone", "conditions"})
     deciding.tell(patient, found, touched, now=view.now)
+    if "timezone" in changes:
+        reminders.replan(patient=patient, now=view.now)
 
 
 # --- Devices ----------------------------------------------------------------------------------
 
 
 class DeviceIn(In):
+    """`push_kind` says what the token is; without it, what is usual on the platform. Of a browser
+    it is the `PushSubscription` as JSON."""
+
     platform = Word(DeviceRow.Platform.values)
+    push_kind = Word(DeviceRow.PushKind.values, required=False)
     push_token = Text(4096, required=False, allow_blank=True, default="")
     app_version = Text(40)
 

@@ -6,7 +6,7 @@ import re
 import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
-from datetime import date, datetime
+from datetime import date, datetime, time
 from functools import cache
 from typing import Any, NoReturn
 from uuid import UUID
@@ -159,6 +159,17 @@ class Day(serializers.DateField):
         if not 1900 <= day.year <= 2200:
             refuse("out-of-range", _("Must be between 1900 and 2200."))
         return day
+
+
+class WallClock(serializers.TimeField):
+    """A time of day on the wall clock of wherever the person is, `HH:MM`."""
+
+    def to_internal_value(self, data: object) -> time:
+        if not isinstance(data, str):
+            refuse("invalid-type", _("Must be a time as HH:MM."))
+        if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", data, re.ASCII):
+            refuse("invalid-value", _("Must be a time as HH:MM."))
+        return time.fromisoformat(data)
 
 
 _INSTANT = re.compile(

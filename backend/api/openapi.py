@@ -66,6 +66,7 @@ TAGS = [
     {"name": "protocols", "description": "Graded plans: drafts and published versions."},
     {"name": "patients", "description": "Patients, episodes, measurements, raw logs."},
     {"name": "plans", "description": "Giving a protocol to a patient, and changing that."},
+    {"name": "reminders", "description": "When a patient is reminded, and what came of it."},
     {"name": "progressions", "description": "What the rules propose, and what is decided on it."},
 ]
 

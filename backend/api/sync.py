@@ -42,11 +42,13 @@ from backend.api.records import (
     report_of,
     result_shown,
 )
+from backend.api.reminders import wishes_shown
 from backend.care import feed, recording
 from backend.care.models import Change, CheckIn, Progression, Revision, Session
 from backend.care.recording import Batch, Report, RevisionConflict, Upload
 from backend.care.selectors import courses_in_full, today_of
 from backend.clinics.models import Patient
+from backend.notifications.actions import settings_of
 from backend.problems import (
     ConsentWithdrawn,
     MalformedRequest,
@@ -350,6 +352,9 @@ def _data_of(kind: Change.Type, ids: list[str], view: PatientEndpoint) -> Iterat
                 yield str(one.pk), as_json(own_progression_shown(one)).decode()
         case Change.Type.PATIENT:
             yield str(patient.pk), as_json(_patient_shown(patient)).decode()
+        case Change.Type.REMINDER_SETTINGS:
+            wishes = wishes_shown(settings_of(patient), patient)
+            yield str(patient.pk), as_json(wishes).decode()
 
 
 _CLINIC: Any = SimpleNamespace(clinic_id=Given("clinic", UUIDField()))

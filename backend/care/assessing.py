@@ -63,7 +63,7 @@ def record(
     measured_on = measured_at.astimezone(patient.zone).date()
     found_now = deciding.recompute_all(patient=patient, now=now, speaks_of=measured_on)
     found_now.plan = found_now.plan or any(safety().red_flags[code].stops for code in findings)
-    deciding.tell(patient, found_now, (), now=now)
+    deciding.tell(patient, found_now, (), now=now, is_news=found_now.plan)
     return row
 
 

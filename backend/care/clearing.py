@@ -154,7 +154,7 @@ def clear(
     touched = _confirmed(patient, courses, reason, by, now)
     found = deciding.recompute_all(patient=patient, now=now)
     found.plan = True
-    deciding.tell(patient, found, touched, now=now)
+    deciding.tell(patient, found, touched, now=now, is_news=True)
     return cleared
 
 

@@ -199,12 +199,20 @@ def judged_with(patient: Patient, speaks_of: date | None) -> AssignmentQuerySet:
 
 
 def tell(
-    patient: Patient, found: Difference, touched: Iterable[feed.Touched], *, now: datetime
+    patient: Patient,
+    found: Difference,
+    touched: Iterable[feed.Touched],
+    *,
+    now: datetime,
+    is_news: bool | None = None,
 ) -> None:
     """Put what changed into the patient's feed, with what the caller touched himself.
 
-    Its counter moves in any case: whoever had read these courses has to read them again.
+    Its counter moves in any case: whoever had read these courses has to read them again. Where it
+    `is_news` the patient gets a message, too; if nobody says, what made the plan lighter is.
     """
+    if found.plan_changes if is_news is None else is_news:
+        patient.plan_tell_at = patient.plan_tell_at or now
     every = [*touched, *found.touched]
     if not every and not found.plan:
         patient.change_seq += 1
@@ -826,7 +834,10 @@ def _plan_changes(before: Mapping[str, Any] | None, after: Mapping[str, Any]) ->
 
 def due_to_close(*, now: datetime, limit: int) -> list[UUID]:
     """Patients with a date that has closed and was not judged yet, the longest waiting first."""
-    rows = Assignment.objects.filter(next_close_at__lte=now).order_by("next_close_at", "id")
+    rows = Assignment.objects.filter(
+        next_close_at__lte=now,
+        patient__consent_withdrawn_at=None,  # nothing is processed then
+    ).order_by("next_close_at", "id")
     return list(dict.fromkeys(rows.values_list("patient_id", flat=True)[:limit]))
 
 

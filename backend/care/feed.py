@@ -84,7 +84,7 @@ MOVE_TO_END = Insert(
     unique=("patient", "type", "object_id"),
     update=("seq", "version", "deleted", "at"),
 )
-COUNT = Update(Patient, "change_seq", "plan_version", "last_received_at")
+COUNT = Update(Patient, "change_seq", "plan_version", "last_received_at", "plan_tell_at")
 
 
 def touch(patient: Patient, touched: Iterable[Touched], *, now: datetime) -> None:

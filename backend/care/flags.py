@@ -48,11 +48,23 @@ def raise_flag(
             source_type=source[0],
             source_id=source[1],
             respond_by=respond_by(level, patient, now),
+            tell_at=now,
         )
     flag.occurrences += 1
     flag.source_type, flag.source_id, flag.observed_on = *source, on
-    flag.save(update_fields=["occurrences", "source_type", "source_id", "observed_on"])
+    if level in STOPPING and flag.status == Flag.Status.ACKNOWLEDGED and not by_rule:
+        _reopen(flag, patient, now)
+    flag.save()
     return flag
+
+
+def _reopen(flag: Flag, patient: Patient, now: datetime) -> None:
+    """It was told once more after somebody had looked: that takes another look. Who looked before
+    is in the audit."""
+    flag.status = Flag.Status.OPEN
+    flag.acknowledged_by = flag.acknowledged_at = None
+    flag.respond_by = respond_by(Flag.Level(flag.level), patient, now)
+    flag.tell_at, flag.told = now, 0
 
 
 def lower_flag(

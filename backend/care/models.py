@@ -474,6 +474,7 @@ class Progression(models.Model):
     waiting_since = models.DateTimeField()
     computed_at = models.DateTimeField()
     valid_until = models.DateTimeField()
+    tell_at = models.DateTimeField(null=True, db_index=True)  # when the physiotherapist is told
     engine_version = models.CharField(max_length=20)
     inputs = models.JSONField(default=dict)
     inputs_sha256 = models.CharField(max_length=64)
@@ -558,6 +559,8 @@ class Flag(models.Model):
     source_id = models.UUIDField()
     params = models.JSONField(default=dict)
     respond_by = models.DateTimeField(null=True, db_index=True)
+    tell_at = models.DateTimeField(null=True, db_index=True)  # when somebody is told, the next time
+    told = models.PositiveSmallIntegerField(default=0)
     acknowledged_by = models.ForeignKey(User, models.PROTECT, null=True, related_name="+")
     acknowledged_at = models.DateTimeField(null=True)
     resolved_by = models.ForeignKey(User, models.PROTECT, null=True, related_name="+")
@@ -601,11 +604,12 @@ class Change(models.Model):
         CHECK_IN = "check_in"
         PATIENT = "patient"
         PROGRESSION = "progression"
+        REMINDER_SETTINGS = "reminder_settings"
 
     id = models.BigAutoField(primary_key=True)
     patient = models.ForeignKey(Patient, models.PROTECT, related_name="changes")
     seq = models.PositiveBigIntegerField()
-    type = models.CharField(max_length=12, choices=Type)
+    type = models.CharField(max_length=20, choices=Type)
     object_id = models.UUIDField()
     version = models.PositiveIntegerField()
     deleted = models.BooleanField(default=False)

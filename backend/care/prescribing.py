@@ -369,7 +369,7 @@ def _judged(
     assignment.patient = patient
     found = deciding.recompute(course=course_of(assignment), patient=patient, now=now)
     found.plan = True
-    deciding.tell(patient, found, [_touched(assignment), *touched], now=now)
+    deciding.tell(patient, found, [_touched(assignment), *touched], now=now, is_news=True)
     return Assignment.objects.with_record().get(pk=assignment.pk)
 
 

@@ -99,6 +99,8 @@ def sync(
         kept.stands["open"] = None
     if wanted is not None:
         row = made(course, patient, wanted, now=now, waiting_since=waiting_since)
+        if waiting_since == now and wanted.outcome is not Outcome.STOP:  # whose flag tells of it
+            row.tell_at = now
         row.save(force_insert=True)
         kept.touched.append(touched(row))
         kept.told.append(f"{row.recommendation} of {row.on} proposed")

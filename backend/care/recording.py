@@ -252,7 +252,7 @@ def _store(*, patient: Patient, report: Report, upload: Upload, batch: Batch) ->
             batch=batch,
         )
     found.plan = found.plan or (is_news and _stops(effects))
-    _tell(patient, [row, *rated], found, upload, batch)
+    _tell(patient, [row, *rated], found, upload, batch, is_news=_is_grave(found, effects))
     status = Status.UPDATED if head else Status.CREATED
     told = _merged(effects, found.effects)
     return Receipt(status, row, report.warnings, told, tuple(found.plan_changes))
@@ -319,7 +319,7 @@ def settle(*, patient: Patient, batch: Batch, now: datetime) -> deciding.Differe
             found += deciding.recompute(course=course, patient=patient, now=now, since=since)
     batch.unsettled.clear()
     batch.behind.clear()
-    deciding.tell(patient, found, (), now=now)
+    deciding.tell(patient, found, (), now=now, is_news=_is_grave(found))
     batch.change_seq = patient.change_seq
     return found
 
@@ -402,7 +402,7 @@ def _place_behind(
             batch=batch,
         )
         found.plan = found.plan or _stops(effects)
-    _tell(patient, [head], found, upload, batch)
+    _tell(patient, [head], found, upload, batch, is_news=_is_grave(found, effects))
     told = _merged(effects, found.effects)
     return Receipt(Status.SUPERSEDED, head, report.warnings, told, tuple(found.plan_changes))
 
@@ -433,10 +433,12 @@ def _tell(
     found: deciding.Difference,
     upload: Upload,
     batch: Batch,
+    *,
+    is_news: bool = False,
 ) -> None:
     patient.last_received_at = upload.received_at
     is_known = batch.courses_at == patient.change_seq
-    deciding.tell(patient, found, map(_touched, rows), now=upload.received_at)
+    deciding.tell(patient, found, map(_touched, rows), now=upload.received_at, is_news=is_news)
     batch.change_seq = patient.change_seq
     if is_known:
         batch.courses_at = patient.change_seq
@@ -850,6 +852,13 @@ def _raise_flags(
                 now=now,
             )
     return _effects_of(patient, codes), not told.issuperset(codes)
+
+
+def _is_grave(found: deciding.Difference, effects: Iterable[Effect] = ()) -> bool:
+    """Whether a patient is told by a message, too, of what the answer to an upload says already."""
+    return _stops((*effects, *found.effects)) or any(
+        change["code"] == "phase_changed" for change in found.plan_changes
+    )
 
 
 def _stops(effects: Iterable[Effect]) -> bool:

@@ -297,7 +297,7 @@ def decide(*, progression: Progression, decision: Decision, by: User, now: datet
         course = course_of(_standing_row(assignment.pk, patient))
         found += deciding.recompute(course=course, patient=patient, now=now)
         found.plan = found.plan or meaning.takes_effect
-    deciding.tell(patient, found, [*touched, proposing.touched(row)], now=now)
+    deciding.tell(patient, found, [*touched, proposing.touched(row)], now=now, is_news=True)
     return row
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from allauth.usersessions.models import UserSession
@@ -276,7 +276,15 @@ def set_consent(*, patient: Patient, granted: bool, now: datetime) -> Patient:
     return patient
 
 
-def is_consent_given(patient: Patient) -> bool:
+class Consenting(Protocol):
+    @property
+    def consented_at(self) -> datetime | None: ...
+
+    @property
+    def consent_withdrawn_at(self) -> datetime | None: ...
+
+
+def is_consent_given(patient: Consenting) -> bool:
     return patient.consented_at is not None and patient.consent_withdrawn_at is None
 
 
@@ -317,6 +325,7 @@ def invite(*, patient: Patient, by: User, now: datetime) -> Invitation:
         created_by=by,
         created_at=now,
         expires_at=now + INVITATION_LIVES,
+        tell_at=now if patient.email else None,
     )
 
 
@@ -451,6 +460,7 @@ def put_device(
     push_token: str,
     app_version: str,
     now: datetime,
+    push_kind: str = "",
 ) -> Device:
     """Note where this phone is reached. A phone that changed hands leaves its former owner."""
     if push_token:
@@ -461,6 +471,7 @@ def put_device(
         device_id=device_id,
         defaults={
             "platform": platform,
+            "push_kind": push_kind,
             "push_token": push_token,
             "app_version": app_version,
             "updated_at": now,

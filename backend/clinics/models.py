@@ -24,8 +24,10 @@ class Clinic(models.Model):
     upload_delay_days = models.PositiveSmallIntegerField(default=90)
     emergency_number = models.CharField(max_length=20, default="112")
     urgent_contact = models.CharField(max_length=200, blank=True)
+    urgent_email = models.EmailField(max_length=254, blank=True)
     crisis_line = models.CharField(max_length=200, blank=True)
     proposals_on = models.BooleanField(default=True)
+    week_told_at = models.DateTimeField(null=True, db_index=True)  # when staff get the next summary
     created_at = models.DateTimeField()
 
     def __str__(self) -> str:
@@ -163,12 +165,18 @@ class Patient(models.Model):
     plan_version = models.PositiveIntegerField(default=0)
     feed_epoch = models.PositiveIntegerField(default=1)
     feed_pruned_to = models.PositiveBigIntegerField(default=0)
+    plan_tell_at = models.DateTimeField(null=True)  # since when there is news to be told of
 
     objects = PatientQuerySet.as_manager()
 
     class Meta:
         indexes = [
-            models.Index(fields=["clinic", "family_name", "given_name", "id"], name="patient_list")
+            models.Index(fields=["clinic", "family_name", "given_name", "id"], name="patient_list"),
+            models.Index(
+                fields=["plan_tell_at"],
+                name="patients_to_be_told",
+                condition=Q(plan_tell_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -276,6 +284,7 @@ class Invitation(models.Model):
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
+    tell_at = models.DateTimeField(null=True, db_index=True)  # by e-mail, where there is an address
 
     class Meta:
         constraints = [
@@ -298,10 +307,17 @@ class Device(models.Model):
         IOS = "ios"
         WEB = "web"
 
+    class PushKind(models.TextChoices):
+        FCM_TOKEN = "fcm_token"  # noqa: S105
+        FCM_INSTALLATION = "fcm_installation"
+        APNS = "apns"
+        WEB_PUSH = "web_push"
+
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
     patient = models.ForeignKey(Patient, models.PROTECT, related_name="devices")
     device_id = models.UUIDField()
     platform = models.CharField(max_length=8, choices=Platform)
+    push_kind = models.CharField(max_length=16, choices=PushKind, blank=True)
     push_token = models.CharField(max_length=4096, blank=True)
     app_version = models.CharField(max_length=40)
     updated_at = models.DateTimeField()
@@ -313,6 +329,22 @@ class Device(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+    @property
+    def address_kind(self) -> PushKind:
+        return address_kind(self.push_kind, self.platform)
+
+
+USUAL_PUSH = {
+    Device.Platform.ANDROID.value: Device.PushKind.FCM_TOKEN,
+    Device.Platform.IOS.value: Device.PushKind.APNS,
+    Device.Platform.WEB.value: Device.PushKind.WEB_PUSH,
+}
+
+
+def address_kind(push_kind: str, platform: str) -> Device.PushKind:
+    """What a device's token is; where the phone did not say, what is usual on its platform."""
+    return Device.PushKind(push_kind) if push_kind else USUAL_PUSH[platform]
 
 
 class PasswordTries(models.Model):

@@ -86,7 +86,8 @@ DECISIONS = (
         of_library=True,
     ),
 )
-REFERENCES = (*CLINICS, *CARE, *DECISIONS)
+TELLING = (Reference("notifications_message", "patient_id", "clinics_patient", "clinic_id"),)
+REFERENCES = (*CLINICS, *CARE, *DECISIONS, *TELLING)
 
 
 def install(schema_editor: BaseDatabaseSchemaEditor, references: tuple[Reference, ...]) -> None:

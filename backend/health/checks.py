@@ -17,6 +17,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from backend.health.models import Heartbeat
 
 WORKER = "worker"
+SWEEPS_LATE = 3  # periods
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,10 @@ def beat(name: str, *, now: datetime) -> None:
 
 def readiness(*, now: datetime) -> list[Finding]:
     """Everything a request needs, and whether what waits is being looked after."""
-    return [_database(), _migrations(), _broker(), _worker(now), _time_zones()]
+    return [
+        *(_database(), _migrations(), _broker(), _worker(now), _sweeps(now)),
+        _time_zones(),
+    ]
 
 
 def refuse_a_bad_place() -> None:
@@ -100,6 +104,22 @@ def _broker() -> Finding:
     return Finding("broker", policy in (None, "noeviction"), f"redis, {policy or 'policy hidden'}")
 
 
+def queue_length() -> int | None:
+    """How many wake-up calls wait in the broker; None where it does not answer."""
+    if not settings.REDIS_URL:
+        folder = Path(settings.CELERY_BROKER_TRANSPORT_OPTIONS["data_folder_in"])
+        return sum(1 for _ in folder.glob("*.msg"))
+    prefix = settings.CELERY_BROKER_TRANSPORT_OPTIONS["global_keyprefix"]
+    try:
+        with redis.Redis.from_url(
+            settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1
+        ) as client:
+            length: int = client.llen(f"{prefix}celery")
+    except redis.RedisError:
+        return None
+    return length
+
+
 def _eviction_policy() -> str | None:
     """How Redis makes room when full; None without Redis or where it does not say."""
     if not settings.REDIS_URL:
@@ -121,6 +141,24 @@ def _worker(now: datetime) -> Finding:
     age = (now - last).total_seconds()
     in_time = age <= 3 * settings.HEARTBEAT_PERIOD.total_seconds()
     return Finding("worker", in_time, f"last seen {max(0, round(age))} s ago")
+
+
+def _sweeps(now: datetime) -> Finding:
+    """Whether what waits is looked after: a worker may live, and beat be gone."""
+    try:
+        last = ages(now=now)
+    except Error as error:
+        return Finding("sweeps", False, type(error).__name__)
+    most = SWEEPS_LATE * settings.SWEEP_PERIOD.total_seconds()
+    late = [name for name in settings.SWEEPS if last.get(name, most + 1) > most]
+    said = f"standing: {', '.join(late)}" if late else "in time"
+    return Finding("sweeps", not late, said)
+
+
+def ages(*, now: datetime) -> dict[str, float]:
+    """Seconds since each process and sweep last showed that it lives."""
+    rows = Heartbeat.objects.values_list("name", "at")
+    return {name: max(0.0, (now - at).total_seconds()) for name, at in rows}
 
 
 def _time_zones() -> Finding:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-VERSION = 2  # goes up with every change that makes another demo out of the same seed
+VERSION = 3  # goes up with every change that makes another demo out of the same seed
 PASSWORD = "move-a-little-daily"  # noqa: S105 - public knowledge, as the whole demo is
 
 

@@ -24,6 +24,7 @@ from backend.care.selectors import Course, course_of, today_of
 from backend.clinics import actions
 from backend.clinics.models import Patient, User
 from backend.management.demo_stories import PASSWORD, Story
+from backend.notifications import actions as reminders
 from protocols.engine.definition import Dose
 from protocols.engine.plan import Item, Slot
 from protocols.knowledge import metrics
@@ -31,6 +32,10 @@ from protocols.models import ProtocolVersion
 
 DEMO = UUID("5d0c6f2e-3f0a-4c0e-9a55-de30de30de30")  # namespace of every id that is chosen here
 A_DAY = timedelta(days=1)
+REMINDED = {
+    "enabled": True, "times": ["08:00", "18:00"], "quiet_from": time(21), "quiet_to": time(7),
+    "channels": ["local", "push"], "weekly_summary": True,
+}  # fmt: skip
 BEGINS = {"morning": time(7, 40), "midday": time(12, 35), "evening": time(18, 10)}
 JOURNEYS = (
     "America/New_York",
@@ -96,6 +101,8 @@ class Telling:
         while self.happening and self.happening[0][0] <= self.now:
             at, _, act = heappop(self.happening)
             act(at)
+        if self.story.signs_in:
+            reminders.set_reminders(patient=self.patient, changes=REMINDED, now=self.now)
 
     # --- When -----------------------------------------------------------------------------
 
@@ -219,7 +226,7 @@ class Telling:
             patient=self.patient,
             device_id=self._id("phone"),
             platform=self.chance.choice(("android", "ios")),
-            push_token="",
+            push_token=f"demo-{self._id('phone')}",  # nobody is there: the log shows what was sent
             app_version="1.0.0",
             now=now,
         )

@@ -66,7 +66,11 @@ def fire_on(time: time, zone: ZoneInfo, on: date) -> datetime:
 
 def in_quiet_hours(at: datetime, zone: ZoneInfo, quiet_from: time, quiet_to: time) -> bool:
     """Whether the local clock shows a quiet time: from the one, up to the other; equal is never."""
-    wall = _local(at, zone).time()
+    return is_quiet(_local(at, zone).time(), quiet_from, quiet_to)
+
+
+def is_quiet(wall: time, quiet_from: time, quiet_to: time) -> bool:
+    """As `in_quiet_hours`, of a time as a clock shows it."""
     if quiet_from <= quiet_to:
         return quiet_from <= wall < quiet_to
     return wall >= quiet_from or wall < quiet_to

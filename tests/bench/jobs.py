@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from backend.care.feed import Cursor
 from backend.care.models import Session
 from backend.care.selectors import course_for_log
 from backend.health.models import Heartbeat
+from tests.bench import sweeping
 from tests.bench.filling import A_DAY, Phone, Stock, push, tidied, upload
 from tests.bench.load import FRESH, Load, Unexpected, Window
 from tests.bench.machine import READY_WITHIN_S, ROOT, Memory, Process, web
@@ -391,6 +393,40 @@ def engine(bench: Bench) -> list[Result]:
     return results
 
 
+def sweeps(bench: Bench) -> list[Result]:
+    """Claim, decide, send to nobody and write down, against the bare claim (F4)."""
+    is_large = connection.vendor == "postgresql"
+    count = (20_000 if bench.quick else 1_000_000) if is_large else 10_000
+    bench.step(f"filling: {count:,} reminders that are due")
+    sweeping.fill_due(count, people=min(count, 20_000) // 2)
+    bare: list[float] = []
+    one: list[float] = []
+    two: list[float] = []
+    spent = min(2 * bench.seconds, 1.0)
+    before = Memory.of(os.getpid())
+    for number in range(bench.rounds):
+        bench.step(f"sweep, round {number + 1} of {bench.rounds}")
+        bare.append(sweeping.f4(spent))
+        sweeping.come_up_again()
+        one.append(sweeping.sweep(spent))
+        if number < bench.rounds // 3:
+            two.append(sweeping.sweep_of_two(bench.env, 3 * spent) / one[-1])
+        sweeping.come_up_again()
+    after = Memory.of(os.getpid())
+    found = Figure.of([a / b for a, b in zip(one, bare, strict=True)])
+    details = {"a_second": median(one)}
+    job = f"sweep, {count:,} messages due"
+    of_two = Goal(at_least=1.6) if is_large else None  # SQLite has one writer at a time
+    return [
+        Result("sweeps", job, "F4", found, Goal(at_least=0.25), details),
+        Result("sweeps", "two workers", "one", Figure.of(two), of_two),
+        Result(
+            "sweeps", "memory of the worker, after", "before",
+            Figure.of([after.share / before.share]), Goal(at_most=1.1),
+        ),
+    ]  # fmt: skip
+
+
 def start(bench: Bench) -> list[Result]:
     """How long until a web worker answers, against Django alone with the same apps."""
     alone = [sys.executable, "-c", "import django; django.setup()"]
@@ -503,6 +539,7 @@ PARTS: Mapping[str, Callable[[Bench], list[Result]]] = {
     "push": pushes,
     "feed": feed,
     "engine": engine,
+    "sweeps": sweeps,
     "start": start,
     "memory": memory,
     "server": server,

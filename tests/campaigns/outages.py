@@ -71,6 +71,10 @@ class Server:
             assert time.monotonic() < deadline, self.command
             time.sleep(0.05)
 
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
     def _listens(self) -> bool:
         try:
             socket.create_connection(("127.0.0.1", self.port), timeout=1).close()

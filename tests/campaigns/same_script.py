@@ -88,6 +88,7 @@ class Script:
         self.protocols()
         self.judging()
         self.oneself()
+        self.reminders()
         self.bad_bodies()
         self.bad_ids()
         self.account()
@@ -956,6 +957,35 @@ class Script:
             self.ask("bea", "PUT", at, {**device, **more})
         self.ask("bea", "DELETE", at, expect=204)
         self.ask("bea", "DELETE", at, expect=404)
+
+    # --- Reminders --------------------------------------------------------------------------
+
+    def reminders(self) -> None:
+        at = "me/reminder-settings"
+        wishes = {
+            "enabled": True, "times": ["18:00", "08:00"], "days": ["sun", "mon"],
+            "check_in_at": "07:30", "nudge_after_min": 90, "quiet_from": "21:00",
+            "quiet_to": "07:00", "channels": ["email", "push", "local"], "weekly_summary": True,
+        }  # fmt: skip
+        self.ask("ben", "GET", at, expect=200)
+        self.ask("ben", "PATCH", at, wishes, expect=200, tag="wishes")
+        self.ask("ben", "PATCH", at, {"enabled": True}, expect=412, If_Match='"x"')
+        self.ask("ben", "PATCH", at, {"times": ["18:00"]}, expect=200, If_Match="{wishes_tag}")
+        refused: tuple[dict[str, Any], ...] = (
+            {"times": ["18:00"] * 2}, {"times": ["25:00"]}, {"times": ["22:00"]}, {"days": []},
+            {"quiet_from": None}, {"nudge_after_min": 1}, {"channels": ["x"]}, {"x": 1},
+            {"paused_until": "2026-02-30"}, {"enabled": None},
+        )  # fmt: skip
+        for wrong in refused:
+            self.ask("ben", "PATCH", at, wrong)
+        for asked in ("", "?kind=check_in", "?status=waiting&limit=1", "?kind=x", "?on=tomorrow"):
+            self.ask("ben", "GET", f"me/reminders{asked}")
+            self.ask("ana", "GET", f"patients/{{ben_id}}/reminders{asked}")
+        self.ask("olga", "GET", "patients/{ben_id}/reminders", expect=403)
+        self.ask("ben", "POST", f"me/reminders/{UNKNOWN}/snooze", {"minutes": 10}, expect=404)
+        for ids in ([UNKNOWN], [], ["x"], [UNKNOWN] * 101):
+            self.ask("ben", "POST", "me/reminder-receipts", {"ids": ids})
+        self.ask("ben", "PATCH", at, {"enabled": False}, expect=200)
 
     # --- Nonsense ---------------------------------------------------------------------------
 

@@ -39,6 +39,11 @@ OPERATIONS = {
     "sync_changes": "GET /me/sync/changes",
     "device_put": "PUT /me/devices/{id}",
     "device_delete": "DELETE /me/devices/{id}",
+    "reminder_settings_get": "GET /me/reminder-settings",
+    "reminder_settings_update": "PATCH /me/reminder-settings",
+    "reminder_list": "GET /me/reminders",
+    "reminder_snooze": "POST /me/reminders/{id}/snooze",
+    "reminder_confirm": "POST /me/reminder-receipts",
     "exercise_list": "GET /exercises",
     "exercise_create": "POST /exercises",
     "exercise_get": "GET /exercises/{id}",
@@ -64,6 +69,7 @@ OPERATIONS = {
     "episode_update": "PATCH /episodes/{id}",
     "patient_sessions": "GET /patients/{id}/sessions",
     "patient_check_ins": "GET /patients/{id}/check-ins",
+    "patient_reminders": "GET /patients/{id}/reminders",
     "assessment_list": "GET /patients/{id}/assessments",
     "assessment_create": "POST /patients/{id}/assessments",
     "assignment_create": "POST /patients/{id}/assignments",
@@ -93,11 +99,10 @@ ENUMS = {
     "DayColour", "DayType", "DecisionOutcome", "DecisionReason", "DifferenceKind", "DoseSide",
     "DoseUnit", "EffortScale", "EntryState", "EpisodeEndReason", "EvidenceTag", "ExerciseKind",
     "ExerciseSide", "FlagAction", "FlagLevel", "FlagStatus", "HillPattern", "Ketones", "LadderStep",
-    "LegSymptom",
-    "MediaType", "PainAdviceCode", "PainWord", "PartOfDay", "PatientStatus", "Platform",
-    "ProblemRegion",
-    "ProgressionStatus", "ProtocolEffortScale", "ProtocolGate", "ProtocolStatus",
-    "Recommendation", "RecordType", "Role", "ScheduleKind", "ScreenCode", "ScreeningMoment",
+    "LegSymptom", "MediaType", "PainAdviceCode", "PainWord", "PartOfDay", "PatientStatus",
+    "Platform", "ProblemRegion", "ProgressionStatus", "ProtocolEffortScale", "ProtocolGate",
+    "ProtocolStatus", "PushKind", "Recommendation", "RecordType", "ReminderChannel", "ReminderKind",
+    "ReminderReason", "ReminderStatus", "Role", "ScheduleKind", "ScreenCode", "ScreeningMoment",
     "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason", "SlotStatus", "StopSignCode",
     "TailoringOp", "Timeliness", "UploadStatus", "Weekday", "WorseWith",
 }  # fmt: skip
@@ -108,12 +113,13 @@ KEYED = {
     "episode_create", "invitation_create", "assessment_create", "assignment_create",
     "assignment_pause", "assignment_resume", "assignment_end", "flag_acknowledge", "flag_resolve",
     "stop_clear", "progression_evaluate", "progression_propose_version", "progression_decide",
+    "reminder_snooze",
 }  # fmt: skip
 MATCHED = {
     "me_update": False, "exercise_update": False, "patient_update": True, "episode_update": False,
     "protocol_update": True, "protocol_publish": True, "protocol_retire": True,
     "assignment_pause": True, "assignment_resume": True, "assignment_end": True,
-    "assignment_tailor": True, "progression_decide": True,
+    "assignment_tailor": True, "progression_decide": True, "reminder_settings_update": False,
 }  # fmt: skip
 
 

@@ -30,7 +30,7 @@ from schemathesis.transport.wsgi import WSGITransport
 
 from backend.api.documents import description
 from backend.clinics.models import User
-from tests.service.cast import OwnPhone, Somebody, make_episode, make_patient
+from tests.service.cast import OwnPhone, Somebody, make_episode, make_patient, make_reminder
 from tests.service.test_catalogue import OWN
 
 WHOLE = "SCHEMATHESIS_EXAMPLES" in os.environ
@@ -44,7 +44,7 @@ pytestmark = [
 
 # The tags that each role is for. Every operation there has to succeed at least once.
 ROLES = {
-    "ben": ("patient", "sync"),
+    "ben": ("patient", "sync", "reminders"),
     "ana": ("exercises", "protocols", "patients", "plans"),
     "cleo": ("account",),
     "nobody": ("account",),
@@ -159,6 +159,7 @@ def there(ana, ben, bea, plan_of_ben, thigh, grade_1, harbour, now) -> There:
     ana.post(f"assignments/{resting['id']}/pause", pause, If_Match="*")
     free = make_episode(ben.patient, ana.user, now)
     ben.put("me/devices/0193448e-5d2a-7c11-9a4e-3b1f5d6c7e80", DEVICE)
+    reminder = make_reminder(ben, now)
     slot, protocol = ben.slot(), str(grade_1.protocol_id)
     own = ana.call("POST", "protocols", {"copy_of": protocol})
     published = str(own.json()["id"])
@@ -180,6 +181,7 @@ def there(ana, ben, bea, plan_of_ben, thigh, grade_1, harbour, now) -> There:
             "/protocols/{id}/simulations": published,
             "/me/sessions/": ben.logs(slot, plan_of_ben)["id"],
             "/me/check-ins/": ben.checks_in()["id"],
+            "/me/reminders/": str(reminder.pk),
             "/me/devices/": "0193448e-5d2a-7c11-9a4e-3b1f5d6c7e80",
         },
         fields={
@@ -193,7 +195,7 @@ def there(ana, ben, bea, plan_of_ben, thigh, grade_1, harbour, now) -> There:
             "physiotherapist_id": str(ana.user.pk),
             "easier": "sg-nordic", "harder": "sg-nordic",
             "code": "grade_recorded", "unit": "0/1",
-            "version": "1.0.0", "cohort": 3, "trace": [1],
+            "version": "1.0.0", "cohort": 3, "trace": [1], "ids": [str(reminder.pk)],
         },
         queries={"/api/v1/protocols/{id}/diff": {"from": "1.0.0", "to": "1.0.0"}},
     )  # fmt: skip

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from backend.care import deciding
 from backend.clinics.models import Clinic, Episode, Patient, User
+from backend.notifications.models import Message, key_of
 from protocols.models import ProtocolVersion
 
 Answer = Any  # a response as the test client gives it, with `json()` and `request`
@@ -228,6 +229,21 @@ def make_episode(patient: Patient, by: User, now: datetime, **more: Any) -> Epis
             "side": "right", "started_on": now.date() - timedelta(days=60), "recorded_by": by,
             "created_at": now, "updated_at": now,
         } | more
+    )  # fmt: skip
+
+
+def make_reminder(phone: OwnPhone, now: datetime, **more: Any) -> Message:
+    """A reminder of today that was sent a minute ago."""
+    patient, at = phone.patient, now - timedelta(minutes=1)
+    assert patient.user_id
+    said: dict[str, Any] = {"kind": "exercises", "slot": "18:00", "on": phone.today} | more
+    return Message.objects.create(
+        **{
+            "id": key_of(patient.user_id, said["kind"], said["on"], said["slot"]),
+            "clinic_id": patient.clinic_id, "patient": patient, "person_id": patient.user_id,
+            "status": "sent", "why": "due", "due_at": at, "sent_at": at, "decided_at": at,
+            "valid_until": at + timedelta(hours=2),
+        } | said
     )  # fmt: skip
 
 

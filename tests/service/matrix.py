@@ -32,6 +32,7 @@ from tests.service.cast import (
     make_episode,
     make_newer,
     make_patient,
+    make_reminder,
     make_staff,
     session_token,
     wish,
@@ -84,6 +85,11 @@ WHO = {
     "sync_changes": "P",
     "device_put": "P",
     "device_delete": "P",
+    "reminder_settings_get": "P",
+    "reminder_settings_update": "P",
+    "reminder_list": "P",
+    "reminder_snooze": "P",
+    "reminder_confirm": "P",
     "exercise_list": "PTA",
     "exercise_get": "PTA",
     "exercise_create": "T",
@@ -109,6 +115,7 @@ WHO = {
     "episode_update": "T",
     "patient_sessions": "T",
     "patient_check_ins": "T",
+    "patient_reminders": "TA",
     "assessment_list": "T",
     "assessment_create": "T",
     "assignment_create": "T",
@@ -434,6 +441,8 @@ def _life(now: datetime, clinic: Clinic, by: Staff, name: str, mark: str) -> Ids
     assessment = by.records(patient, "nprs_worst", 4, unit="0-10", note=mark)
     device = str(uuid4())
     phone.put(f"me/devices/{device}", {"platform": "ios", "app_version": mark, "push_token": mark})
+    phone.patch("me/reminder-settings", {"enabled": True, "times": ["17:00"]})
+    reminder = make_reminder(phone, now)
     tag = by.call("GET", f"patients/{patient.pk}")["ETag"]
     known = {"identifiers": [{"system": "national", "value": mark}]}
     by.patch(f"patients/{patient.pk}", known, If_Match=tag)
@@ -470,6 +479,7 @@ def _life(now: datetime, clinic: Clinic, by: Staff, name: str, mark: str) -> Ids
         "flag": str(flag.pk),
         "stopped": str(stopped.pk),
         "device": device,
+        "reminder": str(reminder.pk),
     }
 
 
@@ -593,6 +603,11 @@ RECIPES = {
     "sync_changes": Recipe(),
     "device_put": Recipe("device", _said(platform="web", app_version="2"), makes=True),
     "device_delete": Recipe("device"),
+    "reminder_settings_get": Recipe(),
+    "reminder_settings_update": Recipe(body=_said(times=["16:00"])),
+    "reminder_list": Recipe(),
+    "reminder_snooze": Recipe("reminder", _said(minutes=10)),
+    "reminder_confirm": Recipe(body=lambda _, ids: {"ids": [ids["reminder"]]}),
     "exercise_list": Recipe(query=lambda _, __: "q=stretch"),
     "exercise_get": Recipe("exercise"),
     "exercise_create": Recipe(body=lambda _, __: an_exercise("st-ours", "Ours")),
@@ -618,6 +633,7 @@ RECIPES = {
     "episode_update": Recipe("episode", _said(title="Thigh")),
     "patient_sessions": Recipe("patient", query=lambda _, __: "include=history"),
     "patient_check_ins": Recipe("patient", query=lambda _, __: "include=history"),
+    "patient_reminders": OF_PATIENT,
     "assessment_list": OF_PATIENT,
     "assessment_create": Recipe("patient", _measured),
     "assignment_create": Recipe("patient", _assignment),
@@ -644,7 +660,7 @@ RECIPES = {
 # --- What everything looks like ---------------------------------------------------------------
 
 LEFT_OUT = {AuditEvent, SignInSession}
-OURS = ("clinics", "exercises", "protocols", "care", "api", "audit")
+OURS = ("clinics", "exercises", "protocols", "care", "notifications", "api", "audit")
 
 Rows = dict[tuple[str, Any], dict[str, Any]]
 
@@ -659,8 +675,9 @@ def everything(*, library: bool = True) -> Rows:
             rows = model._base_manager.all()
             if not library and label in ("exercises", "protocols"):
                 rows = rows.exclude(clinic_id=None)
+            key = model._meta.pk.attname
             for row in rows.values():
-                found[model._meta.label, row["id"]] = row
+                found[model._meta.label, row[key]] = row
     return found
 
 
@@ -678,11 +695,14 @@ def owner_of(key: tuple[str, Any], before: Rows, after: Rows) -> str:
         return str(row["id"])
     if table == "clinics.Clinic":
         return str(row["id"])
-    if "patient_id" in row:
+    if row.get("patient_id"):
         return str(row["patient_id"])
     if "assignment_id" in row:
         above = ("care.Assignment", row["assignment_id"])
         return str((after.get(above) or before[above])["patient_id"])
+    if "message_id" in row:
+        above = ("notifications.Message", row["message_id"])
+        return owner_of(above, before, after)
     if table == "clinics.User" or "user_id" in row:
         user = row["id"] if table == "clinics.User" else row["user_id"]
         patient = Patient.objects.filter(user_id=user).first()

@@ -228,6 +228,30 @@ def test_a_device_is_put_again_and_again(ben: OwnPhone) -> None:
     assert (row.patient, row.app_version, row.push_token) == (ben.patient, "1.3.0", "token-1")
 
 
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        pytest.param({"platform": "android"}, "fcm_token", id="usual on Android"),
+        pytest.param({"platform": "ios"}, "apns", id="usual on iOS"),
+        pytest.param({"platform": "web"}, "web_push", id="usual in a browser"),
+        pytest.param({"platform": "ios", "push_kind": "fcm_token"}, "fcm_token", id="as it said"),
+        *(
+            pytest.param({"platform": "android", "push_kind": one}, one, id=one)
+            for one in Device.PushKind.values
+        ),
+    ],
+)
+def test_a_token_is_of_the_kind_that_was_said_or_is_usual(
+    ben: OwnPhone, said: dict[str, str], kind: str
+) -> None:
+    path = f"me/devices/{uuid4()}"
+    ben.put(path, device(**said))
+    assert Device.objects.get().address_kind == kind
+
+    ben.put(path, device(platform="web"))
+    assert Device.objects.get().address_kind == "web_push", "what was said before is past"
+
+
 def test_a_device_is_forgotten(ben: OwnPhone) -> None:
     path = f"me/devices/{uuid4()}"
     ben.put(path, device())
@@ -269,6 +293,8 @@ def test_only_patients_have_devices(ana: Staff, ben: OwnPhone) -> None:
     [
         ({}, "#/platform", "required"),
         (device(platform="fax"), "#/platform", "invalid-value"),
+        (device(push_kind="pigeon"), "#/push_kind", "invalid-value"),
+        (device(push_kind=None), "#/push_kind", "invalid-type"),
         (device(push_token="x" * 4097), "#/push_token", "too-long"),
         (device(app_version=1.2), "#/app_version", "invalid-type"),
         (device(patient=str(uuid4())), "#/patient", "unknown-field"),

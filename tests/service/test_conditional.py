@@ -13,6 +13,7 @@ import time_machine
 from django.utils import timezone
 
 from backend.clinics.models import Episode
+from backend.notifications.models import Message
 from protocols.models import ProtocolVersion
 from tests.service.cast import Answer, OwnPhone, Somebody, Staff, make_episode, wish
 from tests.service.matrix import an_exercise, everything, in_full, operations
@@ -21,14 +22,14 @@ from tests.service.matrix import an_exercise, everything, in_full, operations
 TAGGED = {
     "me_get", "plan_get", "session_get", "check_in_get", "exercise_list", "exercise_get",
     "patient_get", "protocol_list", "protocol_get", "protocol_versions", "protocol_diff",
-    "assignment_get", "progression_get", "decision_list", "decision_get",
+    "assignment_get", "progression_get", "decision_list", "decision_get", "reminder_settings_get",
 }  # fmt: skip
 REQUIRED = {
     "patient_update", "protocol_update", "protocol_publish", "protocol_retire",
     "assignment_pause", "assignment_resume", "assignment_end", "progression_decide",
     "assignment_tailor",
 }  # fmt: skip
-OPTIONAL = {"me_update", "episode_update", "exercise_update"}
+OPTIONAL = {"me_update", "episode_update", "exercise_update", "reminder_settings_update"}
 
 
 @pytest.fixture
@@ -51,14 +52,14 @@ class Office:
     paths: dict[str, str]  # operation → address
 
     def who(self, operation: str) -> Somebody:
-        of_patient = ("me_get", "me_update", "plan_get", "session_get", "check_in_get")
-        return self.ben if operation in of_patient else self.ana
+        return self.ben if self.paths[operation].split("/")[0] == "me" else self.ana
 
 
 @pytest.fixture
 def office(ana: Staff, ben: OwnPhone, plan_of_ben: Any, grade_1: ProtocolVersion) -> Office:
     session = ben.logs(ben.slot(), plan_of_ben, note="Ångström ✓")
     check_in = ben.checks_in(stiffness=3)
+    ben.patch("me/reminder-settings", {"enabled": True, "times": ["18:00"]})
     exercise = ana.post("exercises", an_exercise("st-ours", "Ours"))
     own = ana.call("POST", "protocols", {"copy_of": str(grade_1.protocol_id)})
     ours = f"protocols/{own.json()['id']}"
@@ -72,6 +73,8 @@ def office(ana: Staff, ben: OwnPhone, plan_of_ben: Any, grade_1: ProtocolVersion
         "me_get": "me", "me_update": "me", "plan_get": "me/plan",
         "session_get": f"me/sessions/{session['id']}",
         "check_in_get": f"me/check-ins/{check_in['id']}",
+        "reminder_settings_get": "me/reminder-settings",
+        "reminder_settings_update": "me/reminder-settings",
         "exercise_list": "exercises", "exercise_get": f"exercises/{exercise['id']}",
         "exercise_update": f"exercises/{exercise['id']}",
         "patient_get": patient, "patient_update": patient,
@@ -123,7 +126,7 @@ def test_reads_without_a_tag_are_few_and_known(office: Office) -> None:
     assert gets - TAGGED == {
         "meta_get", "my_assignments", "session_list", "check_in_list", "sync_changes",
         "patient_list", "episode_list", "patient_sessions", "patient_check_ins", "assessment_list",
-        "progression_list", "flag_list", "caseload_list",
+        "progression_list", "flag_list", "caseload_list", "reminder_list", "patient_reminders",
     }  # fmt: skip
 
 
@@ -149,6 +152,7 @@ def test_a_write_answers_the_tag_that_a_read_will_show(
     same(ben.call("DELETE", f"{check_in}?revision=2"), ben, check_in)
     same(ben.call("PATCH", "me", {"phone": "+46 8 1"}), ben, "me")
     same(ana.call("PATCH", "me", {"timezone": "Europe/Oslo"}), ana, "me")
+    same(ben.call("PATCH", "me/reminder-settings", {"times": []}), ben, "me/reminder-settings")
 
     known_by = [{"system": "b", "value": "2"}, {"system": "a", "value": "1"}]
     person = {"given_name": "Åsa", "family_name": "Ek", "birth_date": "1980-02-29"}
@@ -199,6 +203,7 @@ def bodies(office: Office, grade_1: ProtocolVersion) -> dict[str, Any]:
         "protocol_update": in_full(grade_1.document) | {"slug": "of-ours", "title": "Ours"},
         "protocol_publish": {"version": "1.0.0", "change_note": "First"},
         "protocol_retire": {"version": "1.0.0", "reason": "Old"},
+        "reminder_settings_update": {"nudge_after_min": 90},
         "assignment_pause": step,
         "assignment_resume": step,
         "assignment_end": step,
@@ -314,3 +319,16 @@ def test_a_tag_is_of_this_person_and_this_thing(office: Office, bea: OwnPhone) -
     theirs = bea.call("GET", "me/plan", If_None_Match=office.ben.call("GET", "me/plan")["ETag"])
     assert theirs.status_code == 200
     assert theirs.json()["patient_id"] == str(bea.patient.pk)
+
+
+def test_the_tag_of_the_wishes_tells_of_the_next_reminder(office: Office) -> None:
+    """It moves on by itself. What was read before it did is not shown as current any more."""
+    ben, path = office.ben, office.paths["reminder_settings_get"]
+    first = ben.call("GET", path)
+    Message.objects.filter(due_at=first.json()["next_at"]).delete()
+    second = ben.call("GET", path, If_None_Match=first["ETag"])
+
+    assert second.status_code == 200
+    assert second.json()["next_at"] > first.json()["next_at"]
+    assert ben.call("PATCH", path, {}, If_Match=first["ETag"]).status_code == 412
+    assert ben.call("PATCH", path, {}, If_Match=second["ETag"]).status_code == 200

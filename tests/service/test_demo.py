@@ -426,7 +426,7 @@ def test_another_seed_makes_other_details_and_says_so(few_stories):
     first = facts(few_stories)
 
     said = run(seed=2)
-    assert "demo 2.1; demo --reset makes it anew" in said
+    assert "demo 3.1; demo --reset makes it anew" in said
     assert facts(few_stories) == first
 
     run(seed=2, reset=True)

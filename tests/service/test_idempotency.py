@@ -45,7 +45,7 @@ KEYED = {
     "assignment_resume", "episode_create", "exercise_create", "flag_acknowledge", "flag_resolve",
     "invitation_create", "patient_create", "protocol_create", "protocol_publish",
     "protocol_retire", "stop_clear", "progression_decide", "progression_evaluate",
-    "progression_propose_version",
+    "progression_propose_version", "reminder_snooze",
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from backend.api.physio import patients
 from backend.care.models import OfPatientQuerySet, Session
 from backend.clinics import actions
 from backend.clinics.models import Clinic, Patient, PatientQuerySet, User
+from backend.notifications.models import MessageQuerySet
 from backend.problems import Forbidden, NotFound
 from exercises.models import ExerciseQuerySet
 from protocols.models import DraftQuerySet, ProtocolVersion
@@ -170,6 +171,15 @@ def _names_all(patch: pytest.MonkeyPatch) -> None:
             _shows_all(DraftQuerySet), "protocol_publish",
             "protocol_publish × physiotherapist × elsewhere: 201, not 404",
             id="a draft of another clinic",
+        ),
+        pytest.param(
+            _shows_all(MessageQuerySet), "reminder_snooze",
+            "reminder_snooze × patient × peer: 200, not 404",
+            id="a reminder of another patient",
+        ),
+        pytest.param(
+            _shows_all(MessageQuerySet), "reminder_list", "reminder_list × patient × own: shows ",
+            id="a list of them",
         ),
         pytest.param(
             lambda patch: patch.setattr(patients.Patients, "roles", base.SIGNED_IN),

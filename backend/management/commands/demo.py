@@ -49,6 +49,7 @@ from backend.management.demo_stories import (
     Story,
 )
 from backend.management.demo_telling import DEMO, tell
+from backend.notifications.models import Delivery, Message, ReminderSettings
 from exercises.models import Exercise
 from protocols.models import ProtocolDraft, ProtocolVersion
 
@@ -59,6 +60,9 @@ CLINIC_IDS = {place.name: uuid5(DEMO, place.name) for place in PLACES}
 
 # Everything that can hang on a clinic, and how; what points at others goes first.
 BELONGINGS: tuple[tuple[type[models.Model], str], ...] = (
+    (Delivery, "message__clinic_id"),
+    (Message, "clinic_id"),
+    (ReminderSettings, "patient__clinic_id"),
     (care.Change, "patient__clinic_id"),
     (care.Progression, "patient__clinic_id"),
     (care.Event, "patient__clinic_id"),

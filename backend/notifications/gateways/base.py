@@ -11,7 +11,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 Kind = Literal["fcm_token", "fcm_installation", "apns", "web_push", "email"]
 
-FIRST_WAIT = timedelta(seconds=30)
+FIRST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(hours=1)
 LONGEST_AFTER = timedelta(days=1)  # what a provider may ask for
 LONGEST_TTL = timedelta(days=28)  # what FCM takes, and the push services of browsers
