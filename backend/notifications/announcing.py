@@ -198,7 +198,8 @@ def _hour(at: datetime) -> str:
 
 def _weeks(now: datetime, limit: int) -> int:
     """Once a week, in the clinic's own zone, every physiotherapist hears how much waits."""
-    Clinic.objects.filter(week_told_at=None).update(week_told_at=now)
+    for clinic in Clinic.objects.filter(week_told_at=None)[:limit]:
+        Clinic.objects.filter(pk=clinic.pk).update(week_told_at=_next_week(clinic, now))
     due = Clinic.objects.filter(week_told_at__lte=now).order_by("week_told_at", "pk")
     return sum(_week(id, now) for id in list(due.values_list("pk", flat=True)[:limit]))
 
@@ -208,12 +209,11 @@ def _week(clinic_id: UUID, now: datetime) -> bool:
     clinic = Clinic.objects.select_for_update().get(pk=clinic_id)
     if clinic.week_told_at is None or clinic.week_told_at > now:
         return False
-    this = clinic.week_told_at
-    fire = next_fire(STAFF_WEEK_AT, ZoneInfo(clinic.timezone), now, MONDAYS)
-    clinic.week_told_at = fire.at
+    was_due_at = clinic.week_told_at
+    clinic.week_told_at = _next_week(clinic, now)
     clinic.save(update_fields=["week_told_at"])
-    if now - this > FLAG_VALID_FOR or this == clinic.created_at:
-        return False
+    if now - was_due_at > REVIEW_VALID_FOR:
+        return False  # after a long outage
     for person in _physiotherapists(clinic):
         patients = Patient.objects.filter(physiotherapist=person)
         counts = {
@@ -226,6 +226,10 @@ def _week(clinic_id: UUID, now: datetime) -> bool:
         }
         _tell_staff(clinic, person, Kind.STAFF_WEEK, "week", now, params=counts)
     return True
+
+
+def _next_week(clinic: Clinic, now: datetime) -> datetime:
+    return next_fire(STAFF_WEEK_AT, ZoneInfo(clinic.timezone), now, MONDAYS).at
 
 
 def _tell_staff(

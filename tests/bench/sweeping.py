@@ -26,7 +26,8 @@ if __name__ == "__main__":  # a further worker
     django.setup()
     logging.disable()
 
-from backend.notifications.delivering import A_CLAIM, deliver
+from backend.notifications.claiming import A_CLAIM
+from backend.notifications.delivering import deliver
 from backend.notifications.gateways.base import Address, Gateway, Kind, Notice, Result, Sent
 from backend.notifications.gateways.log import Log
 from backend.notifications.models import Message

@@ -244,7 +244,8 @@ def test_an_invitation_that_was_replaced_is_not_mailed(ana, harbour, told, now):
 
 
 def test_on_monday_each_physiotherapist_hears_how_much_waits(ana, ben, told, now):
-    told()
+    Clinic.objects.update(created_at=now - timedelta(days=100))
+    assert told() == []
     flag(ben.patient, "age-review", now)
     told(hours=1)
     monday = datetime(2026, 11, 23, 7, 0, tzinfo=STOCKHOLM) - now

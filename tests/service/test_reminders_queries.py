@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from backend.care.models import Flag
 from backend.clinics.models import Clinic, Device
-from backend.notifications.delivering import claim
+from backend.notifications.claiming import claim
 from backend.notifications.models import Message, ReminderSettings
 from tests.service.cast import OwnPhone, Staff, make_patient, make_reminder
 
