@@ -301,7 +301,7 @@ def test_what_was_rolled_back_is_not_settled(
     assert Assignment.objects.get().is_behind, "a sweep finds it, if nobody settles"
 
 
-def _breaks(*args: object) -> None:
+def _breaks(*args: object, **more: object) -> None:
     raise TimeoutError
 
 

@@ -296,7 +296,7 @@ def test_a_sweep_takes_so_many_and_the_next_the_others(
     assign(ana, thigh, "hs-grade-1")
     assign(ana, make_episode(bea.patient, ana.user, now), "pht")
     clock.shift(2 * DAY)
-    monkeypatch.setattr(tasks, "CLOSED_A_SWEEP", 1)
+    monkeypatch.setattr(tasks, "A_SWEEP", 1)
 
     def judged() -> set[UUID]:
         tasks.close_days()
