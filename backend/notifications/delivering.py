@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import time as clock
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
@@ -96,28 +96,33 @@ def _sent(
     pool: ThreadPoolExecutor,
     now: Callable[[], datetime],
 ) -> Iterator[Outgoing]:
-    """In waves, so that what a slow provider holds up is looked at again before it starts.
+    """As many at a time as there are senders. What a slow provider holds up is looked at again
+    before it starts, and given back where it waits too long.
 
     The words are found here: what runs in the pool asks the database nothing.
     """
     send = partial(_send, gateways=gateways, now=now)
-    claimed_at = clock.monotonic()
-    for first in range(0, len(outgoing), SENDERS):
+    claimed_at, waiting = clock.monotonic(), deque(outgoing)
+    running: set[Future[Outgoing]] = set()
+    while waiting or running:
         age = clock.monotonic() - claimed_at
         if age > STARTED_WITHIN_S:
-            return _give_back(outgoing[first:], now())
-        wave = outgoing[first : first + SENDERS]
-        if age > FRESH_FOR_S:
-            _give_back(_moved(wave), now())
-        there: list[Future[Outgoing]] = []
-        for one in wave:
+            _give_back(waiting, now())
+            waiting.clear()
+        free = SENDERS - len(running)
+        batch = [waiting.popleft() for _ in range(min(free, len(waiting)))]
+        if batch and age > FRESH_FOR_S:
+            _give_back(_moved(batch), now())
+        for one in batch:
             if one.is_given_back or not _worded(one):
                 continue
             if all(isinstance(gateways[way.address.kind], Log) for way in one.ways):
                 yield send(one)
             else:
-                there.append(pool.submit(send, one))
-        yield from (future.result() for future in as_completed(there))
+                running.add(pool.submit(send, one))
+        if running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
 
 
 def _worded(one: Outgoing) -> bool:
@@ -139,7 +144,7 @@ def _moved(wave: Sequence[Outgoing]) -> list[Outgoing]:
     ]
 
 
-def _give_back(outgoing: Sequence[Outgoing], now: datetime) -> None:
+def _give_back(outgoing: Collection[Outgoing], now: datetime) -> None:
     """To be claimed, and decided, anew."""
     for one in outgoing:
         one.is_given_back = True
@@ -245,12 +250,12 @@ def _look_again(one: Outgoing, now: datetime) -> datetime | None:
 def _come_again(one: Outgoing, waits: Sequence[Later], now: datetime) -> None:
     """It comes up again when the provider may be asked once more."""
     message, stood = one.message, one.message.status
-    wait = min(
+    pause = min(
         backoff(message.retries + 1, after=result.after, jitter=random.random())  # noqa: S311
         for result in waits
     )
     changes: dict[str, object] = {
-        "attempt_due_at": now + wait,
+        "attempt_due_at": now + pause,
         "retries": message.retries + 1,
         "failure": waits[0].reason,
         "unanswered": 0,
