@@ -323,6 +323,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "ENUM_SUFFIX": "",
     # Names become names of types in clients; tests/contract pins them.
     "ENUM_NAME_OVERRIDES": {
+        "AdherenceGrouping": "backend.api.reports.GROUPINGS",
         "AlertLevel": ["emergency", "urgent", "routine", "patient"],
         "AssignmentEnd": ["completed", "stopped"],
         "BodyRegion": "backend.api.exercises.BODY_REGIONS",

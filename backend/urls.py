@@ -13,6 +13,7 @@ from backend.api import (
     metrics,
     patient,
     reminders,
+    reports,
     sync,
 )
 from backend.api.physio import (
@@ -89,6 +90,8 @@ API: list[URLPattern] = [
     path("progressions", progressions.Progressions.as_view()),
     path("progressions/<str:id>", progressions.ProgressionOne.as_view()),
     path("progressions/<str:id>/decision", progressions.Decide.as_view()),
+    # The clinic
+    path("reports/adherence", reports.Adherence.as_view()),
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [

@@ -870,8 +870,22 @@ class Script:
             self.ask("dan", "GET", f"{plan}/decisions/{day}")
         for asked in self.few(("q=ÅBERG", "q=%25", "tier=x", "tier=on_track", "limit=1"), 2):
             self.ask("dan", "GET", f"caseload?{quote(asked, safe='=&%')}")
+        self.accounting()
         self.proposals(plan)
         self.stops()
+
+    def accounting(self) -> None:
+        for group in ("patient", "physiotherapist", "protocol", "phase", "week", "exercise_kind"):
+            asked = f"reports/adherence?group_by={group}&to={self.today}&heatmap=day"
+            self.ask("dan", "GET", asked, expect=200)
+            self.ask("dan", "GET", asked, expect=200, Accept="text/csv")
+        for asked in self.few((
+            "group_by=x", "from=x", "from=2200-12-31", "target=2", "min_due=-1", "min_due=4",
+            "cursor=x", "limit=0", "phase_id=%00", "protocol_id=x", "bom=1",
+        ), 4):  # fmt: skip
+            self.ask("dan", "GET", f"reports/adherence?{asked}")
+        self.ask("dan", "GET", "reports/adherence", expect=406, Accept="image/png")
+        self.ask("bea", "GET", "reports/adherence", expect=403)
 
     def proposals(self, plan: str) -> None:
         newest = {"version": "1.1.0", "change_note": "Anew"}

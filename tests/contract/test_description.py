@@ -90,11 +90,13 @@ OPERATIONS = {
     "progression_list": "GET /progressions",
     "progression_get": "GET /progressions/{id}",
     "progression_decide": "POST /progressions/{id}/decision",
+    "report_adherence": "GET /reports/adherence",
 }
 
 # Lists of words are names of types.
 ENUMS = {
-    "AdjustmentCode", "AlertLevel", "AssignmentEnd", "AssignmentStatus", "BodyRegion",
+    "AdherenceGrouping", "AdjustmentCode", "AlertLevel", "AssignmentEnd", "AssignmentStatus",
+    "BodyRegion",
     "CaseloadTier", "ChangeOp", "ClockState", "ConditionCode", "ConsentCode", "CriterionResult",
     "DayColour", "DayType", "DecisionOutcome", "DecisionReason", "DifferenceKind", "DoseSide",
     "DoseUnit", "EffortScale", "EntryState", "EpisodeEndReason", "EvidenceTag", "ExerciseKind",

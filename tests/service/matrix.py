@@ -136,6 +136,7 @@ WHO = {
     "progression_evaluate": "T",
     "progression_propose_version": "T",
     "progression_decide": "T",
+    "report_adherence": "TA",
 }
 
 # Who calls, and as what. Those that are not let in would be allowed but for their session.
@@ -654,6 +655,7 @@ RECIPES = {
     "progression_evaluate": Recipe("assignment", _said(to_phase_id="phase-2")),
     "progression_propose_version": Recipe("assignment", _said(protocol_version=NEWER)),
     "progression_decide": Recipe("progression", _said(outcome="approve"), tag="progression"),
+    "report_adherence": Recipe(query=lambda world, _: f"to={world.ben.today}&heatmap=day"),
 }
 
 
@@ -797,7 +799,7 @@ ABOUT_PATIENTS = (
 )  # fmt: skip
 AUDITED = (
     "caseload_list", "patient_list", "patient_create", "flag_list", "progression_list",
-    "protocol_publish", "protocol_retire",
+    "protocol_publish", "protocol_retire", "report_adherence",
 )  # fmt: skip
 
 

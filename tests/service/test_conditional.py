@@ -23,6 +23,7 @@ TAGGED = {
     "me_get", "plan_get", "session_get", "check_in_get", "exercise_list", "exercise_get",
     "patient_get", "protocol_list", "protocol_get", "protocol_versions", "protocol_diff",
     "assignment_get", "progression_get", "decision_list", "decision_get", "reminder_settings_get",
+    "report_adherence",
 }  # fmt: skip
 REQUIRED = {
     "patient_update", "protocol_update", "protocol_publish", "protocol_retire",
@@ -90,6 +91,7 @@ def office(ana: Staff, ben: OwnPhone, plan_of_ben: Any, grade_1: ProtocolVersion
         "decision_list": f"{plan}/decisions", "decision_get": f"{plan}/decisions/{ben.today}",
         "progression_get": f"progressions/{proposal['id']}",
         "progression_decide": f"progressions/{proposal['id']}/decision",
+        "report_adherence": "reports/adherence",
     })  # fmt: skip
 
 
