@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -24,6 +25,7 @@ from backend.api.base import (
     Role,
     SpeaksJSON,
     StaffEndpoint,
+    as_json,
     etag_of,
     is_current,
     moment,
@@ -37,7 +39,15 @@ from backend.clinics.models import Patient
 from backend.problems import MalformedRequest
 from backend.reports import adherence
 from backend.reports.adherence import FlagTimes, Group, Grouping, Scope, Total
-from protocols.engine.adherence import DEFINITION, WHOLE, Ratios, Spread, ratio, ratios_of
+from protocols.engine.adherence import (
+    DEFINITION,
+    WHOLE,
+    Ratios,
+    Spread,
+    Weeks,
+    ratio,
+    ratios_of,
+)
 from protocols.knowledge import numbers
 
 USUAL_DAYS, MOST_DAYS = 28, 366
@@ -285,12 +295,12 @@ class Adherence(StaffEndpoint):
             "target": scope.target / WHOLE,
             "definition": DEFINITION,
             "filters": {name: asked[name] for name in NARROWING if name in asked},
-            "groups": [_group_shown(one, grouping) for one in groups],
+            "groups": [_group_shown(one) for one in groups],
             **_total_shown(adherence.total_of(scope)),
             "flags": _flags_shown(adherence.flag_times(scope)),
             "next_cursor": cursor,
         }
-        found = tagged(request, answer)
+        found = tagged(request, answer, self.person.pk, as_json(answer))
         return found if found.status_code == 304 else linked(request, found)
 
     def finalize_response(
@@ -328,7 +338,8 @@ class Adherence(StaffEndpoint):
             self.listed = [one.key for one in groups]
             has_more = len(ids) > limit
         else:
-            found = adherence.groups_of(scope, grouping, least_due=least)
+            found = adherence.groups_of(scope, grouping)
+            found = [one for one in found if one.counts.due >= least]
             found = [one for one in found if after is None or one.key > after]
             groups = adherence.in_full(scope, grouping, found[:limit])
             has_more = len(found) > limit
@@ -337,7 +348,8 @@ class Adherence(StaffEndpoint):
     def _as_csv(
         self, request: Request, scope: Scope, grouping: Grouping, asked: Mapping[str, Any]
     ) -> Response:
-        groups = adherence.groups_of(scope, grouping, least_due=_least_due(asked))
+        every, least = adherence.groups_of(scope, grouping), _least_due(asked)
+        groups = [one for one in every if one.counts.due >= least]
         if "heatmap" in asked:
             groups = adherence.with_days(scope, grouping, groups)
         if grouping is Grouping.PATIENT:
@@ -347,13 +359,15 @@ class Adherence(StaffEndpoint):
             text.write("\ufeff")
         rows = csv.writer(text, lineterminator="\r\n")
         if asked.get("preamble") != "0":
-            as_of = adherence.total_of(scope).as_of
+            as_of = max((one.closed_at for one in every), default=None)
             told = ("as_of", moment(as_of)) if as_of else ()
             window = ("from", scope.first.isoformat(), "to", scope.last.isoformat())
             rows.writerow(("# definition", DEFINITION, *window, *told))
         rows.writerow(_columns(grouping, has_days="heatmap" in asked))
-        rows.writerows(map(_cells, (_row(one, grouping) for one in groups)))
-        return _file(request, text.getvalue().encode(), f"adherence-{scope.first}-{scope.last}.csv")
+        rows.writerows(_cells(_row(one)) for one in groups)
+        content = text.getvalue().encode()
+        etag = etag_of(self.person.pk, content)
+        return _file(request, content, etag, f"adherence-{scope.first}-{scope.last}.csv")
 
 
 def _opened(request: Request, salt: str) -> str | None:
@@ -367,8 +381,7 @@ def _opened(request: Request, salt: str) -> str | None:
         raise CursorInvalid from None
 
 
-def _file(request: Request, content: bytes, name: str) -> Response:
-    etag = etag_of(content)
+def _file(request: Request, content: bytes, etag: str, name: str) -> Response:
     if is_current(request, etag):
         return unchanged(etag)
     headers = {"ETag": etag, "Content-Disposition": f'attachment; filename="{name}"'}
@@ -379,26 +392,27 @@ def _file(request: Request, content: bytes, name: str) -> Response:
 
 COUNTS = ("due", "completed", "partial", "skipped", "missed", "not_heard", "excused")
 RATIOS = ("session_adherence", "session_adherence_low", "completed_ratio", "dose_adherence")
+WEEKS = ("of", "on_target")
 DAYS = ("active_days", "data_days", "missed_runs", "interruptions")
 
 
-def _group_shown(one: Group, grouping: Grouping) -> dict[str, object]:
+def _group_shown(one: Group) -> dict[str, object]:
     counts, ratios = one.counts, ratios_of(one.counts)
-    weeks = {"of": one.weeks_of, "on_target": one.weeks_on_target}
-    if one.weeks is not None:
-        weeks |= {"current": one.weeks.current, "longest": one.weeks.longest}
+    weeks = one.weeks
+    weeks_shown = (
+        asdict(weeks) if isinstance(weeks, Weeks) else dict(zip(WEEKS, weeks, strict=True))
+    )
     shown: dict[str, object] = {
         "key": one.key,
         "label": one.label,
         **{name: getattr(counts, name) for name in (*COUNTS, *DAYS)},
         **_known({name: getattr(ratios, name) for name in Ratios.__dataclass_fields__}),
-        "weeks_on_target": weeks,
+        "weeks_on_target": weeks_shown,
     }
     if one.pain is not None:
         shown["pain_during"] = {"median": one.pain.median, "worst": one.pain.worst}
-    if grouping is not Grouping.PATIENT:
-        shown |= {"patients": one.patients, "small": one.is_small}
     if one.spread is not None:
+        shown |= {"patients": one.spread.patients, "small": one.spread.is_small}
         shown |= _spread_shown(one.spread)
     if one.days is not None:
         shown["days"] = one.days
@@ -458,16 +472,16 @@ def _columns(grouping: Grouping, *, has_days: bool) -> list[str]:
     return names + (["days"] if has_days else [])
 
 
-def _row(one: Group, grouping: Grouping) -> list[object]:
+def _row(one: Group) -> list[object]:
     counts, ratios = one.counts, ratios_of(one.counts)
     row: list[object] = [one.key, one.label]
     row += [getattr(counts, name) for name in COUNTS]
     row += [getattr(ratios, name) for name in RATIOS]
     row += [getattr(counts, name) for name in DAYS]
     row.append(ratios.late_ratio)
-    if grouping is not Grouping.PATIENT and one.spread is not None:
+    if one.spread is not None:
         quartiles = one.spread.quartiles or (None, None)
-        row += [one.patients, int(one.is_small), one.spread.median, *quartiles]
+        row += [one.spread.patients, int(one.spread.is_small), one.spread.median, *quartiles]
     return row if one.days is None else [*row, one.days]
 
 

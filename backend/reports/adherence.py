@@ -41,11 +41,10 @@ from django.db.models import (
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce, Concat
 
-from backend.care.models import ClosedDay, Flag
+from backend.care.models import Assignment, ClosedDay, Flag
 from backend.clinics.models import PatientQuerySet, User
 from protocols.engine.adherence import (
     INTERRUPTION,
-    SMALL,
     WHOLE,
     Counts,
     Pain,
@@ -85,6 +84,7 @@ class Scope:
     target: int
     protocol_id: UUID | None = None
     phase_id: str | None = None
+    only: Q | None = None
 
     def days(self) -> QuerySet[ClosedDay]:
         days = ClosedDay.objects.filter(
@@ -98,7 +98,7 @@ class Scope:
             days = days.filter(assignment__protocol_version__protocol_id=self.protocol_id)
         if self.phase_id is not None:
             days = days.filter(phase_id=self.phase_id)
-        return days
+        return days if self.only is None else days.filter(self.only)
 
     def of_patient(self) -> QuerySet[ClosedDay]:
         """The same dates, of the patient of a query around."""
@@ -116,18 +116,11 @@ class Group:
     key: str
     label: str
     counts: Counts
-    weeks_of: int
-    weeks_on_target: int
-    patients: int
-    weeks: Weeks | None = None
+    closed_at: datetime  # the newest date that is counted
+    weeks: Weeks | Pair = (0, 0)  # of a group: how many there are, and how many on target
     pain: Pain | None = None
     spread: Spread | None = None
     days: str | None = None
-
-    @property
-    def is_small(self) -> bool:
-        """Whether it may tell of one of its few patients."""
-        return self.patients < SMALL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +183,13 @@ SILENT_IS = Q(assignment__patient__last_received_at=None) | Q(
     assignment__patient__last_received_at__lt=F("closed_at")
 )
 SILENT = Case(When(SILENT_IS, then=1), default=0, output_field=IntegerField())
+# Dates of patients with several plans may be there twice, and are counted by themselves.
+SEVERAL_IS = Q(
+    assignment__patient__in=Assignment.objects.values("patient")
+    .annotate(plans=Count("pk"))
+    .filter(plans__gt=1)
+    .values("patient")
+)
 TELLS = F("slots_completed") + F("slots_partial") + F("slots_skipped")
 PROTOCOL = F("assignment__protocol_version__protocol_id")
 KEYS: Mapping[Grouping, Combinable] = {
@@ -222,6 +222,7 @@ def _columns(key: Combinable) -> dict[str, Combinable]:
         "closed": F("closed_at"),
         "active": _flag("is_active"),
         "told": _flag("is_told"),
+        "several": Case(When(SEVERAL_IS, then=1), default=0, output_field=IntegerField()),
         "sessions": F("sessions"),
         "late": F("sessions_late"),
         "pain": F("pain_during"),
@@ -230,14 +231,14 @@ def _columns(key: Combinable) -> dict[str, Combinable]:
         "partial": F("slots_partial"),
         "skipped": F("slots_skipped"),
         "excused": F("slots_excused"),
-        "dose": Cast(dose, BigIntegerField()),
+        "dose": Cast(dose, IntegerField()),
         "kinds": F("kinds"),
     }
 
 
 COUNTED = ("due", "completed", "partial", "skipped", "excused", "dose")
 UNFOLDED = {  # by database: the counts of each kind of exercise of a date, as rows
-    "postgresql": ("CAST(kind.value ->> {n} AS bigint)", "jsonb_each(dates.kinds) kind"),
+    "postgresql": ("CAST(kind.value ->> {n} AS integer)", "jsonb_each(dates.kinds) kind"),
     "sqlite": ("json_extract(kind.value, '$[{n}]')", "json_each(dates.kinds) kind"),
 }
 
@@ -282,48 +283,49 @@ def _ask(scope: Scope, grouping: Grouping | None, rest: str, *params: int) -> li
 # --- Sums -------------------------------------------------------------------------------------
 
 
-def _any_day(name: str) -> str:
-    """On how many dates of a week this is so in one of the rows."""
-    return " + ".join(f"MAX(CASE WHEN weekday = {n} THEN {name} ELSE 0 END)" for n in range(7))
-
-
 SUMMED = ("known", "completed", "partial", "skipped", "excused", "dose", "sessions", "late")
 SUMS = f"""
-, weeks AS (
-    SELECT key, patient, monday, SUM(done) AS done, SUM(due - known) AS not_heard,
-        {", ".join(f"SUM({name}) AS {name}" for name in SUMMED)},
-        {_any_day("active")} AS active, {_any_day("told")} AS told
-    FROM lived GROUP BY key, patient, monday
-), sums AS (
-    SELECT key, COUNT(DISTINCT patient) AS patients,
-        SUM(not_heard) AS not_heard, SUM(active) AS active, SUM(told) AS told,
-        SUM(CASE WHEN known > 0 THEN 1 ELSE 0 END) AS of_weeks,
-        SUM(CASE WHEN known > 0 AND done * {WHOLE} >= known * %s THEN 1 ELSE 0 END) AS on_target,
-        {", ".join(f"SUM({name}) AS {name}" for name in SUMMED)}
-    FROM weeks GROUP BY key
-), marked AS (
-    SELECT key, plan, known - done AS missed,
-        SUM(CASE WHEN done > 0 THEN 1 ELSE 0 END) OVER (PARTITION BY key, plan ORDER BY day) AS run
-    FROM lived WHERE known > 0
-), lengths AS (
-    SELECT key, SUM(missed) AS length FROM marked GROUP BY key, plan, run
+SELECT key, MAX(closed), SUM(due - known), SUM((1 - several) * active), SUM((1 - several) * told),
+    {", ".join(f"SUM({name})" for name in SUMMED)}
+FROM lived GROUP BY key
+"""  # noqa: S608  # names of ours
+DAYS = """
+, days AS (
+    SELECT key, patient, day, MAX(active) AS active, MAX(told) AS told
+    FROM lived GROUP BY key, patient, day
+)
+SELECT key, SUM(active), SUM(told) FROM days GROUP BY key
+"""
+# What was missed of a plan so far, at the ends of rows: where the next date has something done. A
+# row is as long as what came to it since the end of the one before.
+RUNS = f"""
+, marked AS (
+    SELECT key, plan, day, SUM(known - done) OVER dates_of AS so_far,
+        LEAD(done) OVER dates_of AS next_done
+    FROM lived WHERE known > 0 WINDOW dates_of AS (PARTITION BY key, plan ORDER BY day)
 ), runs AS (
     SELECT key,
-        SUM(CASE WHEN length > 0 AND length < {INTERRUPTION} THEN 1 ELSE 0 END) AS missed_runs,
-        SUM(CASE WHEN length >= {INTERRUPTION} THEN 1 ELSE 0 END) AS interruptions
-    FROM lengths GROUP BY key
+        so_far - COALESCE(LAG(so_far) OVER (PARTITION BY key, plan ORDER BY day), 0) AS length
+    FROM marked WHERE next_done IS NULL OR next_done > 0
 )
-SELECT sums.key, patients, of_weeks, on_target, known, completed, partial, skipped, not_heard,
-    excused, dose, active, told, sessions, late, COALESCE(missed_runs, 0),
-    COALESCE(interruptions, 0)
-FROM sums LEFT JOIN runs ON runs.key = sums.key ORDER BY sums.key
+SELECT key, SUM(CASE WHEN length > 0 AND length < {INTERRUPTION} THEN 1 ELSE 0 END),
+    SUM(CASE WHEN length >= {INTERRUPTION} THEN 1 ELSE 0 END)
+FROM runs GROUP BY key
+"""  # noqa: S608  # names of ours
+WEEKS = f"""
+, weeks AS (
+    SELECT key, patient, monday, SUM(known) AS known, SUM(done) AS done
+    FROM lived GROUP BY key, patient, monday
+)
+SELECT key, COUNT(*), SUM(CASE WHEN done * {WHOLE} >= known * %s THEN 1 ELSE 0 END)
+FROM weeks WHERE known > 0 GROUP BY key
 """  # noqa: S608  # names of ours
 
 
-def groups_of(scope: Scope, grouping: Grouping, *, least_due: int = 0) -> list[Group]:
-    """Every group with at least so much due, in order of keys, as a table shows it. Three queries,
-    four of groups that have several patients."""
-    found = _summed(scope, grouping, least_due)
+def groups_of(scope: Scope, grouping: Grouping) -> list[Group]:
+    """Every group, in order of keys, as a table shows it. Four queries, five of groups that have
+    several patients."""
+    found = sorted(_summed(scope, grouping), key=lambda one: one.key)
     labels = _labels(scope, grouping, [one.key for one in found])
     found = [replace(one, label=labels.get(one.key, "")) for one in found]
     if grouping is Grouping.PATIENT:
@@ -352,41 +354,45 @@ def patients_of(
 
 
 def patient_groups(scope: Scope, ids: Sequence[UUID]) -> list[Group]:
-    """Everything of the patients of a page. Five queries."""
+    """Everything of the patients of a page. Six queries."""
     of_page = replace(scope, patients=scope.patients.filter(pk__in=ids))
     return in_full(of_page, Grouping.PATIENT, groups_of(of_page, Grouping.PATIENT))
 
 
 def in_full(scope: Scope, grouping: Grouping, groups: Iterable[Group]) -> list[Group]:
-    """With pain, and of patients with their weeks in a row. One query, or two."""
+    """With weeks and pain. Two queries."""
     pain = _pains(scope, grouping)
-    weeks = _weeks(scope) if grouping is Grouping.PATIENT else {}
-    return [replace(one, pain=pain.get(one.key), weeks=weeks.get(one.key)) for one in groups]
+    weeks: Mapping[str, Weeks | Pair]
+    if grouping is Grouping.PATIENT:
+        weeks = _weeks_in_a_row(scope)
+    else:
+        rows = _ask(scope, grouping, WEEKS, scope.target)
+        weeks = {_text(grouping, key): (int(of), int(reached)) for key, of, reached in rows}
+    return [
+        replace(one, pain=pain.get(one.key), weeks=weeks.get(one.key, (0, 0))) for one in groups
+    ]
 
 
-def _summed(scope: Scope, grouping: Grouping, least_due: int) -> list[Group]:
-    found = []
-    for key, *sums in _ask(scope, grouping, SUMS, scope.target):
-        group = _group(_text(grouping, key), *map(int, sums))
-        if group.counts.due >= least_due:
-            found.append(group)
-    return sorted(found, key=lambda one: one.key)
-
-
-def _group(
-    key: str, patients: int, of_weeks: int, on_target: int, due: int, completed: int, partial: int,
-    skipped: int, not_heard: int, excused: int, dose: int, active: int, told: int, sessions: int,
-    late: int, missed_runs: int, interruptions: int,
-) -> Group:  # fmt: skip
-    counts = Counts(
-        due=due, completed=completed, partial=partial, skipped=skipped, not_heard=not_heard,
-        excused=excused, dose=dose, active_days=active, data_days=told, sessions=sessions,
-        sessions_late=late, missed_runs=missed_runs, interruptions=interruptions,
-    )  # fmt: skip
-    return Group(
-        key=key, label="", counts=counts, weeks_of=of_weeks, weeks_on_target=on_target,
-        patients=patients,
-    )  # fmt: skip
+def _summed(scope: Scope, grouping: Grouping) -> Iterable[Group]:
+    runs = {key: tuple(map(int, two)) for key, *two in _ask(scope, grouping, RUNS)}
+    of_several = replace(scope, only=SEVERAL_IS)
+    days = {key: tuple(map(int, two)) for key, *two in _ask(of_several, grouping, DAYS)}
+    for key, closed, *sums in _ask(scope, grouping, SUMS):
+        not_heard, active, told, due, completed, partial, skipped, excused, dose, *records = map(
+            int, sums
+        )
+        sessions, sessions_late = records
+        more_active, more_told = days.get(key, (0, 0))
+        missed_runs, interruptions = runs.get(key, (0, 0))
+        counts = Counts(
+            due=due, completed=completed, partial=partial, skipped=skipped, not_heard=not_heard,
+            excused=excused, dose=dose, active_days=active + more_active,
+            data_days=told + more_told, sessions=sessions, sessions_late=sessions_late,
+            missed_runs=missed_runs, interruptions=interruptions,
+        )  # fmt: skip
+        closed_at = _moment(closed)
+        assert closed_at is not None
+        yield Group(key=_text(grouping, key), label="", counts=counts, closed_at=closed_at)
 
 
 SPREAD = """
@@ -441,7 +447,7 @@ def _pains(scope: Scope, grouping: Grouping) -> dict[str, Pain]:
     return {key: pain for key, scores in told.items() if (pain := pain_of(scores)) is not None}
 
 
-def _weeks(scope: Scope) -> dict[str, Weeks]:
+def _weeks_in_a_row(scope: Scope) -> dict[str, Weeks]:
     rest = (
         "SELECT key, monday, SUM(known), SUM(done) FROM lived "
         "GROUP BY key, monday ORDER BY key, monday"

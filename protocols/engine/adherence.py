@@ -124,6 +124,11 @@ class Spread:
     median: float | None
     quartiles: tuple[float, float] | None
 
+    @property
+    def is_small(self) -> bool:
+        """Whether its figures may tell of one of its few patients."""
+        return self.patients < SMALL
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adherence:

@@ -545,4 +545,4 @@ def test_the_number_of_queries_is_the_same_for_any_clinic(
     with_plans(ana, harbour, grade_1, now, 4)
     days_later(clock, 7)
     assert [asked(accept) for accept in ("application/json", "text/csv")] == few
-    assert max(few) <= 12
+    assert max(few) <= 14
