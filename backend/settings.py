@@ -276,7 +276,10 @@ CELERY_IMPORTS = ["backend.tasks"]
 HEARTBEAT_PERIOD = timedelta(seconds=30)
 SWEEP_PERIOD = timedelta(seconds=env.int("SWEEP_EVERY_S", default=60))
 _AT_EACH_MINUTE = crontab()  # on the minute, when reminders are due
-SWEEPS = ("close_days", "expire_proposals", "announce", "plan_reminders", "deliver_messages")
+SWEEPS = (
+    *("close_days", "expire_proposals", "announce", "plan_reminders", "deliver_messages"),
+    "seal_audit",
+)
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # keeps no file: the rows know what is due
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "heartbeat": {

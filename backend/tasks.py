@@ -14,6 +14,7 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from backend.api.idempotency import forget_old_keys
+from backend.audit import chain
 from backend.care import deciding, reviewing
 from backend.celery import app
 from backend.clinics.actions import forget_old_tries
@@ -27,6 +28,7 @@ HANDLED_MESSAGES_KEPT_S = 3600
 MESSAGES_KEPT = timedelta(days=400)
 A_SWEEP = 2000  # patients, facts; the next sweep takes the rest
 EXPIRED_A_SWEEP = 200
+SEALED_A_SWEEP = 20_000  # audit events
 SENDING_FOR_S = 45  # less than a task may take
 
 _log = structlog.stdlib.get_logger("backend.tasks")
@@ -98,6 +100,12 @@ _gateways = cache(gateways_of_settings)  # connections last as long as the proce
 
 
 @sweep
+def seal_audit() -> None:
+    """Chain the audit events that were written since."""
+    chain.seal(now=timezone.now(), limit=SEALED_A_SWEEP)
+
+
+@sweep
 def keep_house() -> None:
     """Throw away what nobody may use any more, and look whether the clocks of the world changed."""
     now = timezone.now()
@@ -120,5 +128,6 @@ def _forget_handled_messages() -> None:
 
 # In the order in which one leads to another: what is judged is announced, then sent.
 SWEEPS = (
-    heartbeat, close_days, expire_proposals, announce, plan_reminders, deliver_messages, keep_house,
+    heartbeat, close_days, expire_proposals, announce, plan_reminders, deliver_messages, seal_audit,
+    keep_house,
 )  # fmt: skip
