@@ -328,6 +328,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "ENUM_NAME_OVERRIDES": {
         "AlertLevel": ["emergency", "urgent", "routine", "patient"],
         "AssignmentEnd": ["completed", "stopped"],
+        "AuditOutcome": "backend.audit.models.OUTCOMES",
         "BodyRegion": "backend.api.exercises.BODY_REGIONS",
         "CaseloadTier": ["urgent", "review", "watch", "on_track"],
         "ChangeOp": ["upsert", "delete", "refetch"],

@@ -6,6 +6,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from backend.api import (
     account,
+    audit,
     documents,
     errors,
     exercises,
@@ -89,6 +90,8 @@ API: list[URLPattern] = [
     path("progressions", progressions.Progressions.as_view()),
     path("progressions/<str:id>", progressions.ProgressionOne.as_view()),
     path("progressions/<str:id>/decision", progressions.Decide.as_view()),
+    # Clinic administration
+    path("audit-events", audit.AuditEvents.as_view()),
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [

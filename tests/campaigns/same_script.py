@@ -83,6 +83,7 @@ class Script:
         self.pushes()
         self.feed()
         self.reports()
+        self.audit()
         self.tailoring()
         self.steps()
         self.protocols()
@@ -779,6 +780,19 @@ class Script:
                 self.ask("ana", "GET", f"{at}?{asked}")
             self.ask("cleo", "GET", at, expect=403)
             self.ask("ana", "GET", f"patients/{{otto_id}}/{kind}", expect=404)
+
+    def audit(self) -> None:
+        at = "audit-events"
+        for action in ("patient_check_ins", "patient_create", "flag_list", "nothing"):
+            self.pages_of("cleo", f"{at}?action={action}", limit=20)
+        for asked in self.few((
+            "patient_id={ben_id}", "patient_id={otto_id}", f"actor_id={UNKNOWN}", "to=2020-01-01",
+            "to=2020-01-01T00:00:00Z", "from=2100-01-01T00:00:00%2B01:00", "from=x", "action=%00",
+            "actor_id=x", "patient_id=", f"action={'å' * 61}", "cursor=x", "limit=201", "unknown=1",
+        ), 3):  # fmt: skip
+            self.ask("cleo", "GET", f"{at}?{asked}&limit=5")
+        for who, status in (("ana", 403), ("ben", 403), ("", 401), ("olga", 403)):
+            self.ask(who, "GET", at, expect=status)
 
     def tailoring(self) -> None:
         plan, today = "assignments/{plan}", self.today

@@ -19,6 +19,7 @@ from tests.service.cast import Somebody
 
 UNKNOWN = "0193448e-5d2a-7c11-9a4e-3b1f5d6c7e80"
 PATIENTS_OWN = ("patient", "sync")
+ADMINS_OWN = ("audit",)
 
 pytestmark = pytest.mark.django_db
 
@@ -34,8 +35,10 @@ def operation(request):
 @pytest.fixture
 def somebody(request, operation) -> Somebody:
     """Whom the operation is for."""
-    of_patients = operation["tags"][0] in PATIENTS_OWN or "/me/" in operation["where"]
-    person: Somebody = request.getfixturevalue("ben" if of_patients else "ana")
+    tag = operation["tags"][0]
+    of_patients = tag in PATIENTS_OWN or "/me/" in operation["where"]
+    name = "cleo" if tag in ADMINS_OWN else "ben" if of_patients else "ana"
+    person: Somebody = request.getfixturevalue(name)
     return person
 
 

@@ -90,12 +90,14 @@ OPERATIONS = {
     "progression_list": "GET /progressions",
     "progression_get": "GET /progressions/{id}",
     "progression_decide": "POST /progressions/{id}/decision",
+    "audit_list": "GET /audit-events",
 }
 
 # Lists of words are names of types.
 ENUMS = {
-    "AdjustmentCode", "AlertLevel", "AssignmentEnd", "AssignmentStatus", "BodyRegion",
-    "CaseloadTier", "ChangeOp", "ClockState", "ConditionCode", "ConsentCode", "CriterionResult",
+    "AdjustmentCode", "AlertLevel", "AssignmentEnd", "AssignmentStatus", "AuditOutcome",
+    "BodyRegion", "CaseloadTier", "ChangeOp", "ClockState", "ConditionCode", "ConsentCode",
+    "CriterionResult",
     "DayColour", "DayType", "DecisionOutcome", "DecisionReason", "DifferenceKind", "DoseSide",
     "DoseUnit", "EffortScale", "EntryState", "EpisodeEndReason", "EvidenceTag", "ExerciseKind",
     "ExerciseSide", "FlagAction", "FlagLevel", "FlagStatus", "HillPattern", "Ketones", "LadderStep",

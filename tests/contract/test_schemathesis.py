@@ -46,7 +46,7 @@ pytestmark = [
 ROLES = {
     "ben": ("patient", "sync", "reminders"),
     "ana": ("exercises", "protocols", "patients", "plans"),
-    "cleo": ("account",),
+    "cleo": ("account", "audit"),
     "nobody": ("account",),
 }
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 from django.apps import apps
 from django.contrib.sessions.models import Session as SignInSession
 from django.db import transaction
+from django.utils import timezone
 from drf_spectacular.generators import SchemaGenerator
 
 from backend.api.base import Endpoint
@@ -136,6 +138,7 @@ WHO = {
     "progression_evaluate": "T",
     "progression_propose_version": "T",
     "progression_decide": "T",
+    "audit_list": "A",
 }
 
 # Who calls, and as what. Those that are not let in would be allowed but for their session.
@@ -255,6 +258,7 @@ class World:
     olga: Staff
     tags: dict[tuple[str, str], str] = field(default_factory=dict)
     library: ProtocolVersion = field(init=False)
+    made_at: datetime = field(init=False)
 
     def caller(self, case: Case) -> Somebody:
         """Who of this role is nearest to being allowed."""
@@ -372,6 +376,7 @@ def make_world(now: datetime) -> World:
             world.tags[name, relation] = answer["ETag"]
     for name in READ_AT:
         world.tags[name, "unknown"] = world.tags[name, "elsewhere"]
+    world.made_at = timezone.now()
     return world
 
 
@@ -572,6 +577,11 @@ def _tailored(world: World, ids: Ids) -> dict[str, Any]:
     return {"effective_date": on, "reason": "Too much", "changes": changes}
 
 
+def _until_then(world: World, ids: Ids) -> str:
+    """What was there when the world was made: each call adds to it."""
+    return f"to={quote(world.made_at.isoformat())}"
+
+
 def _next_revision(world: World, ids: Ids) -> str:
     return "revision=2"
 
@@ -654,6 +664,7 @@ RECIPES = {
     "progression_evaluate": Recipe("assignment", _said(to_phase_id="phase-2")),
     "progression_propose_version": Recipe("assignment", _said(protocol_version=NEWER)),
     "progression_decide": Recipe("progression", _said(outcome="approve"), tag="progression"),
+    "audit_list": Recipe(query=_until_then, filters=("patient_id",)),
 }
 
 
@@ -797,7 +808,7 @@ ABOUT_PATIENTS = (
 )  # fmt: skip
 AUDITED = (
     "caseload_list", "patient_list", "patient_create", "flag_list", "progression_list",
-    "protocol_publish", "protocol_retire",
+    "protocol_publish", "protocol_retire", "audit_list",
 )  # fmt: skip
 
 

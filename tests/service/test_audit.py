@@ -1,18 +1,25 @@
-"""Each call of staff about a patient leaves one event, stored together with what it did."""
+"""Each call of staff about a patient leaves one event, stored together with what it did; so do
+commands. A clinic's admin reads them."""
 
 from __future__ import annotations
 
+from datetime import datetime
+from io import StringIO
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import OperationalError
 from django.utils import timezone
 
+from backend import tasks
 from backend.api import base
+from backend.api.base import moment
 from backend.audit.models import AuditEvent
 from backend.care.models import Assessment
-from backend.clinics.models import Clinic, Episode, Patient
+from backend.clinics.models import Clinic, Episode, Patient, User
 from tests.service.cast import OwnPhone, Staff
 from tests.service.test_patients import NORA
 
@@ -167,3 +174,177 @@ def test_who_withdrew_consent_is_read_and_not_written(
         assert (refused.status_code, refused.json()["code"]) == (403, "consent-withdrawn"), path
         assert (event := last()).outcome == "denied"
         assert event.patient_id == ben.patient.pk
+
+
+# --- Reading it -------------------------------------------------------------------------------
+
+
+def test_what_an_event_tells(last: Last, cleo: Staff, ana: Staff, ben: OwnPhone) -> None:
+    ana.post(f"patients/{ben.patient.pk}/assessments", measured(), 201)
+    event = last()
+    page = cleo.get("audit-events")
+    shown = {
+        "id": str(event.pk),
+        "at": moment(event.at),
+        "actor": {"id": str(ana.user.pk), "role": "physiotherapist", "name": "Ana Staff"},
+        "action": "assessment_create",
+        "object": {"type": "assessment", "id": str(event.object_id)},
+        "patient_id": str(ben.patient.pk),
+        "outcome": "ok",
+        "request_id": str(event.request_id),
+    }
+    assert page == {"items": [shown], "next_cursor": None}
+
+    tasks.seal_audit()
+    sealed = AuditEvent.objects.get(pk=event.pk)
+    [own, item] = cleo.get("audit-events")["items"]
+    assert item == shown | {"seq": 1, "hash": sealed.hash}
+    assert (own["action"], own["actor"]["role"]) == ("audit_list", "clinic_admin")
+    assert "object" not in own
+
+
+def test_a_page_tells_where_it_stands_in_the_chain(cleo: Staff, ana: Staff, ben: OwnPhone) -> None:
+    for _ in range(3):
+        ana.get(f"patients/{ben.patient.pk}")
+    tasks.seal_audit()
+    ana.get(f"patients/{ben.patient.pk}")
+    hashes = [row.hash for row in AuditEvent.objects.order_by("-at") if row.hash]
+
+    first = cleo.get("audit-events?limit=3&action=patient_get")
+    second = cleo.get(f"audit-events?limit=3&action=patient_get&cursor={first['next_cursor']}")
+    assert [first["first_hash"], first["last_hash"]] == hashes[:2], "the newest is not in it yet"
+    assert [second["first_hash"], second["last_hash"]] == [hashes[2]] * 2
+    assert second["next_cursor"] is None
+    assert "first_hash" not in cleo.get("audit-events?action=nothing")
+
+
+def test_every_look_at_it_is_noted(last: Last, cleo: Staff, ana: Staff) -> None:
+    for who, path, status in (
+        (cleo, "audit-events", 200),
+        (cleo, "audit-events?limit=0", 400),
+        (cleo, "audit-events?cursor=x", 400),
+        (ana, "audit-events", 403),
+    ):
+        who.get(path, status)
+        event = last()
+        assert (event.action, event.actor_id) == ("audit_list", who.user.pk)
+        assert event.outcome == {200: "ok", 400: "refused", 403: "denied"}[status]
+
+
+@pytest.fixture
+def looked(ana: Staff, cleo: Staff, ben: OwnPhone, bea: OwnPhone, olga: Staff) -> datetime:
+    """Some looks, and when the second half of them began."""
+    ana.get(f"patients/{ben.patient.pk}")
+    ana.get("patients?q=Bea")
+    half = timezone.now()
+    cleo.get(f"patients/{bea.patient.pk}")
+    olga.get("patients")
+    return half
+
+
+def test_filters(looked: datetime, cleo: Staff, ana: Staff, ben: OwnPhone, bea: OwnPhone) -> None:
+    half, until = quote(looked.isoformat()), quote(timezone.now().isoformat())
+    for asked, found in (
+        ("", ["patient_get", "patient_list", "patient_get"]),
+        (f"actor_id={ana.user.pk}", ["patient_list", "patient_get"]),
+        (f"actor_id={uuid4()}", []),
+        (f"patient_id={ben.patient.pk}", ["patient_get"]),
+        (f"patient_id={bea.patient.pk}", ["patient_get", "patient_list"]),
+        ("action=patient_list", ["patient_list"]),
+        ("action=patient", []),
+        (f"from={half}", ["patient_get"]),
+        (f"from={half}&patient_id={ben.patient.pk}", []),
+    ):
+        shown = cleo.get(f"audit-events?to={until}&{asked}")["items"]
+        assert [one["action"] for one in shown] == found, asked
+    shown = cleo.get(f"audit-events?to={half}")["items"]
+    assert [one["action"] for one in shown] == ["patient_list", "patient_get"]
+    assert shown[0]["listed"] == [str(bea.patient.pk)]
+    for wrong in ("from=2026-03-10", "to=x", "actor_id=1", "patient_id=", f"action={'x' * 61}"):
+        assert cleo.get(f"audit-events?{wrong}", 400)["code"] == "malformed-request"
+
+
+def test_a_clinic_reads_its_own(looked: datetime, olga: Staff) -> None:
+    assert [one["action"] for one in olga.get("audit-events")["items"]] == ["patient_list"]
+
+
+def test_a_colleague_who_left_is_an_id(
+    looked: datetime, cleo: Staff, ana: Staff, elsewhere: Clinic
+) -> None:
+    Patient.objects.update(physiotherapist=None)
+    User.objects.filter(pk=ana.user.pk).update(clinic=elsewhere, given_name="Secret")
+    actors = [one["actor"] for one in cleo.get(f"audit-events?actor_id={ana.user.pk}")["items"]]
+    assert actors == [{"id": str(ana.user.pk), "role": "physiotherapist"}] * 2
+
+
+@pytest.mark.parametrize("size", [1, 40])
+def test_a_page_costs_the_same_whatever_is_on_it(
+    size: int, cleo: Staff, ana: Staff, ben: OwnPhone, django_assert_num_queries: Any
+) -> None:
+    for _ in range(size):
+        for who in (ana, cleo):
+            who.get(f"patients/{ben.patient.pk}")
+    with django_assert_num_queries(5):  # session, person, events, names, audit
+        cleo.get("audit-events")
+
+
+# --- Commands ---------------------------------------------------------------------------------
+
+
+def test_a_switch_is_noted_with_what_it_was(last: Last, cleo: Staff, harbour: Clinic) -> None:
+    for wish, before in (("off", True), ("off", False), ("on", False)):
+        call_command("proposals", str(harbour.pk), wish, stdout=StringIO())
+        event = last()
+        assert (event.actor_id, event.actor_role) == (None, "proposals")
+        assert (event.action, event.clinic_id) == ("proposals_switch", harbour.pk)
+        assert (event.before, event.after) == (
+            {"proposals_on": before},
+            {"proposals_on": wish == "on"},
+        )
+    with pytest.raises(CommandError):
+        call_command("proposals", str(uuid4()), "on", stdout=StringIO())
+    assert AuditEvent.objects.count() == 3
+    [shown, *_] = cleo.get("audit-events")["items"]
+    assert shown["actor"] == {"role": "proposals"}
+    assert (shown["before"], shown["after"]) == ({"proposals_on": False}, {"proposals_on": True})
+
+
+def test_a_switch_without_its_event_is_none(
+    harbour: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(**_: object) -> None:
+        raise OperationalError("disk full")
+
+    monkeypatch.setattr("backend.management.commands.proposals.note_command", fails)
+    with pytest.raises(OperationalError):
+        call_command("proposals", str(harbour.pk), "off", stdout=StringIO())
+    assert Clinic.objects.get(pk=harbour.pk).proposals_on
+
+
+def test_explaining_at_the_console_is_noted(
+    last: Last, ana: Staff, ben: OwnPhone, plan_of_ben: Any
+) -> None:
+    last.forget()
+    call_command("explain", plan_of_ben["id"], ben.today.isoformat())
+    event = last()
+    assert (event.actor_role, event.patient_id) == ("explain", ben.patient.pk)
+    assert str(event.object_id) == plan_of_ben["id"]
+    with pytest.raises(CommandError):
+        call_command("explain", str(uuid4()), ben.today.isoformat())
+    last.forget()
+    assert AuditEvent.objects.filter(action="explain").count() == 1
+
+
+def test_making_anew_is_noted_patient_by_patient(
+    last: Last, ana: Staff, ben: OwnPhone, plan_of_ben: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last.forget()
+    for words, action in (((), "rebuild"), (("--check",), "rebuild_check")):
+        call_command("rebuild", "--quiet", *words, stdout=StringIO(), stderr=StringIO())
+        event = last()
+        assert (event.actor_role, event.action, event.outcome) == ("rebuild", action, "ok")
+        assert event.patient_id == ben.patient.pk
+    monkeypatch.setattr("backend.management.commands.rebuild.rebuild", lambda **_: 1 / 0)
+    with pytest.raises(SystemExit):
+        call_command("rebuild", stdout=StringIO(), stderr=StringIO())
+    assert last().outcome == "failed"
