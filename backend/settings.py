@@ -331,6 +331,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "ClockState": ["ok", "suspect"],
         "ConditionCode": "backend.api.physio.patients.condition_codes",
         "ConsentCode": ["health_data"],
+        "DateOutcome": "backend.reports.timeline.OUTCOMES",
         "DayColour": ["STOP", "SEVERE", "RED", "AMBER", "GREEN", "-"],
         "DifferenceKind": "protocols.differences.KINDS",
         "CriterionResult": "backend.api.progressions_shown.RESULTS",
@@ -378,6 +379,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
             *("due", "open", "completed", "partial", "skipped"),
             *("missed", "not_heard", "excused"),
         ],
+        "TimelineMark": "backend.reports.timeline.MARKS",
+        "TimelineMetric": "backend.reports.timeline.METRICS",
         "StopSignCode": "backend.api.records.stop_sign_codes",
         "TailoringOp": "backend.api.physio.assignments.OPS",
         "UploadStatus": [

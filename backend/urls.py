@@ -25,6 +25,7 @@ from backend.api.physio import (
     progressions,
     protocols,
     simulations,
+    timeline,
     versions,
 )
 from backend.api.physio import reminders as told
@@ -42,6 +43,7 @@ API: list[URLPattern] = [
     path("me/sessions/<str:id>", patient.SessionOne.as_view()),
     path("me/check-ins", patient.CheckIns.as_view()),
     path("me/check-ins/<str:id>", patient.CheckInOne.as_view()),
+    path("me/progress", patient.Progress.as_view()),
     path("me/sync/push", sync.Push.as_view()),
     path("me/sync/changes", sync.Changes.as_view()),
     path("me/devices/<str:id>", account.Device.as_view()),
@@ -70,6 +72,7 @@ API: list[URLPattern] = [
     path("episodes/<str:id>", patients.EpisodeOne.as_view()),
     path("patients/<str:id>/sessions", patients.Sessions.as_view()),
     path("patients/<str:id>/check-ins", patients.CheckIns.as_view()),
+    path("patients/<str:id>/timeline", timeline.PatientTimeline.as_view()),
     path("patients/<str:id>/reminders", told.Reminders.as_view()),
     path("patients/<str:id>/assessments", assessments.Assessments.as_view()),
     path("patients/<str:id>/stop-clearances", flags.StopClearances.as_view()),

@@ -864,6 +864,12 @@ class Script:
         for path in (f"{plan}/decisions", f"{plan}/decisions/{today}", "caseload?include=on_track"):
             self.ask("dan", "GET", path, expect=200)
         self.ask("bea", "GET", f"{plan}/decisions", expect=200)
+        for who, path in (("bea", "me/progress"), ("dan", "patients/{bea_id}/timeline")):
+            self.ask(who, "GET", path, expect=200, tag="chart")
+            self.ask(who, "GET", path, expect=304, If_None_Match="{chart_tag}")
+            for asked in self.few(("from=2020-01-01", "to=x", "from=2200-12-30&to=2200-12-31"), 2):
+                self.ask(who, "GET", f"{path}?{asked}")
+        self.ask("tom", "GET", "patients/{bea_id}/timeline", expect=404)
         for asked in self.few(("from=2020-01-01", "from=x", "to=2200-12-31", "limit=0"), 2):
             self.ask("dan", "GET", f"{plan}/decisions?{asked}")
         for day in self.few(("2020-01-01", "x", "2200-12-31", "%00"), 2):

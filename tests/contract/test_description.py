@@ -27,6 +27,7 @@ OPERATIONS = {
     "me_update": "PATCH /me",
     "plan_get": "GET /me/plan",
     "my_assignments": "GET /me/assignments",
+    "progress_get": "GET /me/progress",
     "session_list": "GET /me/sessions",
     "session_get": "GET /me/sessions/{id}",
     "session_put": "PUT /me/sessions/{id}",
@@ -69,6 +70,7 @@ OPERATIONS = {
     "episode_update": "PATCH /episodes/{id}",
     "patient_sessions": "GET /patients/{id}/sessions",
     "patient_check_ins": "GET /patients/{id}/check-ins",
+    "patient_timeline": "GET /patients/{id}/timeline",
     "patient_reminders": "GET /patients/{id}/reminders",
     "assessment_list": "GET /patients/{id}/assessments",
     "assessment_create": "POST /patients/{id}/assessments",
@@ -96,6 +98,7 @@ OPERATIONS = {
 ENUMS = {
     "AdjustmentCode", "AlertLevel", "AssignmentEnd", "AssignmentStatus", "BodyRegion",
     "CaseloadTier", "ChangeOp", "ClockState", "ConditionCode", "ConsentCode", "CriterionResult",
+    "DateOutcome",
     "DayColour", "DayType", "DecisionOutcome", "DecisionReason", "DifferenceKind", "DoseSide",
     "DoseUnit", "EffortScale", "EntryState", "EpisodeEndReason", "EvidenceTag", "ExerciseKind",
     "ExerciseSide", "FlagAction", "FlagLevel", "FlagStatus", "HillPattern", "Ketones", "LadderStep",
@@ -104,7 +107,8 @@ ENUMS = {
     "ProtocolStatus", "PushKind", "Recommendation", "RecordType", "ReminderChannel", "ReminderKind",
     "ReminderReason", "ReminderStatus", "Role", "ScheduleKind", "ScreenCode", "ScreeningMoment",
     "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason", "SlotStatus", "StopSignCode",
-    "TailoringOp", "Timeliness", "UploadStatus", "Weekday", "WorseWith",
+    "TailoringOp", "TimelineMark", "TimelineMetric",
+    "Timeliness", "UploadStatus", "Weekday", "WorseWith",
 }  # fmt: skip
 
 PUBLIC = {"meta_get", "enrolment_check"}

@@ -23,6 +23,7 @@ TAGGED = {
     "me_get", "plan_get", "session_get", "check_in_get", "exercise_list", "exercise_get",
     "patient_get", "protocol_list", "protocol_get", "protocol_versions", "protocol_diff",
     "assignment_get", "progression_get", "decision_list", "decision_get", "reminder_settings_get",
+    "patient_timeline", "progress_get",
 }  # fmt: skip
 REQUIRED = {
     "patient_update", "protocol_update", "protocol_publish", "protocol_retire",
@@ -78,6 +79,7 @@ def office(ana: Staff, ben: OwnPhone, plan_of_ben: Any, grade_1: ProtocolVersion
         "exercise_list": "exercises", "exercise_get": f"exercises/{exercise['id']}",
         "exercise_update": f"exercises/{exercise['id']}",
         "patient_get": patient, "patient_update": patient,
+        "patient_timeline": f"{patient}/timeline", "progress_get": "me/progress",
         "episode_update": f"episodes/{plan_of_ben['episode_id']}",
         "protocol_list": "protocols", "protocol_get": library,
         "protocol_update": f"protocols/{draft['id']}/draft",
