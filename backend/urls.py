@@ -6,6 +6,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from backend.api import (
     account,
+    clinic,
     documents,
     errors,
     exercises,
@@ -92,6 +93,8 @@ API: list[URLPattern] = [
     path("progressions", progressions.Progressions.as_view()),
     path("progressions/<str:id>", progressions.ProgressionOne.as_view()),
     path("progressions/<str:id>/decision", progressions.Decide.as_view()),
+    # Who runs the clinic
+    path("clinic", clinic.Settings.as_view()),
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [

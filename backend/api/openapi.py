@@ -68,6 +68,7 @@ TAGS = [
     {"name": "plans", "description": "Giving a protocol to a patient, and changing that."},
     {"name": "reminders", "description": "When a patient is reminded, and what came of it."},
     {"name": "progressions", "description": "What the rules propose, and what is decided on it."},
+    {"name": "clinic", "description": "Running a clinic: its settings and its staff."},
 ]
 
 

@@ -74,6 +74,21 @@ def create_clinic(*, name: str, timezone: str, now: datetime, **settings: Any) -
     return Clinic.objects.create(name=name, timezone=timezone, created_at=now, **settings)
 
 
+def lock_clinic(clinic: Clinic) -> Clinic:
+    """One editor a clinic, while rows that only refer to it may come and go."""
+    return Clinic.objects.select_for_update(no_key=True).get(pk=clinic.pk)
+
+
+@transaction.atomic
+def update_clinic(*, clinic: Clinic, changes: Mapping[str, Any]) -> Clinic:
+    """Change settings of a clinic. The caller holds its lock, and has those told whom it concerns:
+    phones show whom to call, and open proposals hang on a switch."""
+    for name, value in changes.items():
+        setattr(clinic, name, value)
+    clinic.save(update_fields=list(changes))
+    return clinic
+
+
 @transaction.atomic
 def add_staff(
     *,

@@ -89,6 +89,7 @@ class Script:
         self.judging()
         self.oneself()
         self.reminders()
+        self.clinic()
         self.bad_bodies()
         self.bad_ids()
         self.account()
@@ -992,6 +993,27 @@ class Script:
         for ids in ([UNKNOWN], [], ["x"], [UNKNOWN] * 101):
             self.ask("ben", "POST", "me/reminder-receipts", {"ids": ids})
         self.ask("ben", "PATCH", at, {"enabled": False}, expect=200)
+
+    # --- Running the clinic -----------------------------------------------------------------
+
+    def clinic(self) -> None:
+        self.ask("cleo", "GET", "clinic", expect=200, tag="clinic")
+        self.ask("cleo", "GET", "clinic", expect=304, If_None_Match="{clinic_tag}")
+        self.ask("ana", "GET", "clinic", expect=403)
+        said = {"crisis_line": "90101 Å", "typing_delay_days": 6, "emergency_number": "113"}
+        self.ask("cleo", "PATCH", "clinic", said, expect=428)
+        self.ask("cleo", "PATCH", "clinic", said, expect=412, If_Match='"x"')
+        self.ask("cleo", "PATCH", "clinic", said, expect=200, If_Match="{clinic_tag}", tag="clinic")
+        for on in (False, True):
+            self.ask("cleo", "PATCH", "clinic", {"proposals_on": on}, expect=200, If_Match="*")
+        self.ask("dan", "GET", "progressions")
+        self.ask("ben", "GET", "me/sync/changes", expect=200)
+        for wrong in self.few((
+            {"name": "å" * 120}, {"name": "å" * 121}, {"timezone": "Mars"}, {"urgent_email": "x"},
+            {"upload_delay_days": 10**30}, {"typing_delay_days": 0}, {"emergency_number": "x"},
+            {"crisis_line": None}, {"x": 1}, {"urgent_contact": "😀" * 200},
+        ), 3):  # fmt: skip
+            self.ask("cleo", "PATCH", "clinic", wrong, If_Match="*")
 
     # --- Nonsense ---------------------------------------------------------------------------
 

@@ -92,6 +92,8 @@ OPERATIONS = {
     "progression_list": "GET /progressions",
     "progression_get": "GET /progressions/{id}",
     "progression_decide": "POST /progressions/{id}/decision",
+    "clinic_get": "GET /clinic",
+    "clinic_update": "PATCH /clinic",
 }
 
 # Lists of words are names of types.
@@ -124,6 +126,7 @@ MATCHED = {
     "protocol_update": True, "protocol_publish": True, "protocol_retire": True,
     "assignment_pause": True, "assignment_resume": True, "assignment_end": True,
     "assignment_tailor": True, "progression_decide": True, "reminder_settings_update": False,
+    "clinic_update": True,
 }  # fmt: skip
 
 

@@ -138,6 +138,8 @@ WHO = {
     "progression_evaluate": "T",
     "progression_propose_version": "T",
     "progression_decide": "T",
+    "clinic_get": "A",
+    "clinic_update": "A",
 }
 
 # Who calls, and as what. Those that are not let in would be allowed but for their session.
@@ -374,6 +376,7 @@ def make_world(now: datetime) -> World:
             world.tags[name, relation] = answer["ETag"]
     for name in READ_AT:
         world.tags[name, "unknown"] = world.tags[name, "elsewhere"]
+    world.tags |= {("clinic", relation): "*" for relation in RELATIONS}  # the caller's own, always
     return world
 
 
@@ -658,6 +661,8 @@ RECIPES = {
     "progression_evaluate": Recipe("assignment", _said(to_phase_id="phase-2")),
     "progression_propose_version": Recipe("assignment", _said(protocol_version=NEWER)),
     "progression_decide": Recipe("progression", _said(outcome="approve"), tag="progression"),
+    "clinic_get": Recipe(),
+    "clinic_update": Recipe(body=_said(crisis_line="Night and day"), tag="clinic"),
 }
 
 
@@ -801,7 +806,7 @@ ABOUT_PATIENTS = (
 )  # fmt: skip
 AUDITED = (
     "caseload_list", "patient_list", "patient_create", "flag_list", "progression_list",
-    "protocol_publish", "protocol_retire",
+    "protocol_publish", "protocol_retire", "clinic_get", "clinic_update",
 )  # fmt: skip
 
 

@@ -42,6 +42,12 @@ from tests.service.matrix import (
     undone,
 )
 
+
+def role_for(operation: str) -> str:
+    """Somebody of one role who may."""
+    return {"P": "patient", "A": "clinic_admin"}.get(WHO[operation], "physiotherapist")
+
+
 LETTERS = {"patient": "P", "physiotherapist": "T", "clinic_admin": "A", "anybody": "-"}
 
 
@@ -345,7 +351,7 @@ def test_a_foreign_reference_is_refused_like_an_unknown_one(world: World) -> Non
     by_id = {one.id: one for one in operations()}
     before = everything()
     for operation, pointer, change, refused in REFERENCES:
-        role = "patient" if WHO[operation] == "P" else "physiotherapist"
+        role = role_for(operation)
         case = Case(by_id[operation], role, "own")
         answers: dict[str, Answer] = {}
         for relation in reversed(RELATIONS):  # the unknown one first
@@ -403,7 +409,7 @@ def test_owner_clinic_and_role_are_never_taken_from_a_body(world: World) -> None
     before = everything(library=False)
     asked = set()
     for operation in operations():
-        role = "patient" if WHO[operation.id] == "P" else "physiotherapist"
+        role = role_for(operation.id)
         case = Case(operation, role, "own")
         body = world.body(case)
         if body is None:
@@ -431,7 +437,7 @@ def test_no_cache_is_shared(world: World) -> None:
     for operation in operations():
         if operation.method != "GET" or WHO[operation.id] == "-":
             continue
-        role = "patient" if WHO[operation.id] == "P" else "physiotherapist"
+        role = role_for(operation.id)
         case = Case(operation, role, "own")
         other = world.bea if role == "patient" else world.olga
         seen = {"harbour", "peer"} if role == "patient" else {"elsewhere", "other"}

@@ -1,0 +1,134 @@
+"""Running a clinic: its settings and its staff."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.validators import RegexValidator
+from django.db import transaction
+from django.utils.translation import gettext as _
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from backend.api.account import Email
+from backend.api.base import Role, StaffEndpoint, as_json, etag_of, match, moment, tagged
+from backend.api.contract import operation
+from backend.api.fields import In, Text, Truth, Whole, Zone
+from backend.care import broadcasting, reviewing
+from backend.clinics import actions
+from backend.clinics.models import Clinic
+
+MOST_DELAY_DAYS = 365
+SHOWN_OFFLINE = frozenset({"emergency_number", "urgent_contact"})  # in every plan
+
+
+class ClinicEndpoint(StaffEndpoint):
+    """For who runs the clinic. Each call leaves an audit event.
+
+    `before` and `after` are what a change replaced and by what, for that event to hold.
+    """
+
+    roles = frozenset({Role.CLINIC_ADMIN})
+    is_audited = True
+    before: Mapping[str, object] | None = None
+    after: Mapping[str, object] | None = None
+
+    @property
+    def clinic(self) -> Clinic:
+        assert self.person.clinic is not None  # a role is held at a clinic
+        return self.person.clinic
+
+    def changed(self, before: Mapping[str, object], after: Mapping[str, object]) -> None:
+        """Keep what differs. What is empty is not shown, so it may be on one side alone."""
+        names = sorted(
+            name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
+        )
+        self.before = {name: before[name] for name in names if name in before}
+        self.after = {name: after[name] for name in names if name in after}
+
+
+# --- Settings ---------------------------------------------------------------------------------
+
+
+class EmergencyNumber(Text):
+    def __init__(self, **options: Any) -> None:
+        pattern = RegexValidator(r"^\+?[0-9 ()./-]{2,19}\Z", _("Must be a phone number."))
+        super().__init__(20, validators=[pattern], trim_whitespace=True, **options)
+
+
+class ClinicIn(In):
+    """Any of these. Empty text clears.
+
+    `typing_delay_days` is how long after its day a record may be typed in, `upload_delay_days` how
+    long after that it may be uploaded. With `proposals_on` false, open proposals to let patients go
+    on are withdrawn at once, and none is made; all that makes treatment lighter goes on.
+    `urgent_email` is told of what nobody has looked at.
+    """
+
+    name = Text(120, trim_whitespace=True)
+    timezone = Zone()
+    typing_delay_days = Whole(1, MOST_DELAY_DAYS)
+    upload_delay_days = Whole(1, MOST_DELAY_DAYS)
+    emergency_number = EmergencyNumber()
+    urgent_contact = Text(200, allow_blank=True, trim_whitespace=True)
+    urgent_email = Email(allow_blank=True)
+    crisis_line = Text(200, allow_blank=True, trim_whitespace=True)
+    second_factor_required = Truth()
+    proposals_on = Truth()
+
+
+class ClinicOut(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    timezone = serializers.CharField()
+    typing_delay_days = serializers.IntegerField()
+    upload_delay_days = serializers.IntegerField()
+    emergency_number = serializers.CharField()
+    urgent_contact = serializers.CharField(required=False)
+    urgent_email = serializers.EmailField(required=False)
+    crisis_line = serializers.CharField(required=False)
+    second_factor_required = serializers.BooleanField()
+    proposals_on = serializers.BooleanField()
+    created_at = serializers.DateTimeField()
+
+
+ALWAYS = ("name", "timezone", "typing_delay_days", "upload_delay_days", "emergency_number",
+          "second_factor_required", "proposals_on")  # fmt: skip
+GIVEN = ("urgent_contact", "urgent_email", "crisis_line")
+
+
+def clinic_shown(clinic: Clinic) -> dict[str, object]:
+    shown: dict[str, object] = {"id": str(clinic.pk), "created_at": moment(clinic.created_at)}
+    shown |= {name: getattr(clinic, name) for name in ALWAYS}
+    return shown | {name: told for name in GIVEN if (told := getattr(clinic, name))}
+
+
+class Settings(ClinicEndpoint):
+    @operation("clinic_get", gives={200: ClinicOut, 304: None}, tag="clinic")
+    def get(self, request: Request) -> Response:
+        self.object_id = self.clinic.pk
+        return tagged(request, clinic_shown(self.clinic))
+
+    @operation("clinic_update", takes=ClinicIn, gives={200: ClinicOut}, match="must", tag="clinic")
+    def patch(self, request: Request) -> Response:
+        said = ClinicIn.checked(request.data, partial=True)
+        with transaction.atomic():
+            clinic = actions.lock_clinic(self.clinic)
+            before = clinic_shown(clinic)
+            match(request, etag_of(as_json(before)), required=True)
+            clinic = actions.update_clinic(clinic=clinic, changes=said)
+            self.object_id = clinic.pk
+            self.changed(before, clinic_shown(clinic))
+            transaction.on_commit(lambda: self._follow(clinic, said))
+        return tagged(request, clinic_shown(clinic))
+
+    def _follow(self, clinic: Clinic, said: Mapping[str, Any]) -> None:
+        """What follows for patients, one or a few at a time, once it is stored. Switched off again,
+        proposals are looked for again: what was cut short can be repeated."""
+        assert self.before is not None
+        if said.get("proposals_on") is False or "proposals_on" in self.before:
+            reviewing.switch_proposals(clinic=clinic, on=clinic.proposals_on, now=self.now)
+        if SHOWN_OFFLINE.intersection({*self.before, *(self.after or ())}):
+            broadcasting.tell_all(clinic=clinic, now=self.now)
