@@ -95,6 +95,8 @@ API: list[URLPattern] = [
     path("progressions/<str:id>/decision", progressions.Decide.as_view()),
     # Who runs the clinic
     path("clinic", clinic.Settings.as_view()),
+    path("staff", clinic.Staff.as_view()),
+    path("staff/<str:id>", clinic.StaffOne.as_view()),
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [

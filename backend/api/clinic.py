@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
+from allauth.account.adapter import get_adapter
 from django.core.validators import RegexValidator
 from django.db import transaction
 from django.utils.translation import gettext as _
@@ -12,15 +14,30 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from backend.api.account import Email
-from backend.api.base import Role, StaffEndpoint, as_json, etag_of, match, moment, tagged
-from backend.api.contract import operation
-from backend.api.fields import In, Text, Truth, Whole, Zone
+from backend.api.account import Email, Locale
+from backend.api.base import (
+    Role,
+    StaffEndpoint,
+    as_json,
+    etag_of,
+    match,
+    moment,
+    path_id,
+    tagged,
+)
+from backend.api.contract import PAGE, operation
+from backend.api.fields import In, Many, Text, Truth, Uid, Whole, Word, Zone, refuse
+from backend.api.paging import CursorInvalid, page
+from backend.api.schemas import page_of
 from backend.care import broadcasting, reviewing
 from backend.clinics import actions
-from backend.clinics.models import Clinic
+from backend.clinics.actions import LastAdmin
+from backend.clinics.models import Clinic, User
+from backend.clinics.selectors import staff_of
+from backend.problems import NotFound, StateConflict
 
 MOST_DELAY_DAYS = 365
+ROLES = (Role.PHYSIOTHERAPIST.value, Role.CLINIC_ADMIN.value)
 SHOWN_OFFLINE = frozenset({"emergency_number", "urgent_contact"})  # in every plan
 
 
@@ -132,3 +149,126 @@ class Settings(ClinicEndpoint):
             reviewing.switch_proposals(clinic=clinic, on=clinic.proposals_on, now=self.now)
         if SHOWN_OFFLINE.intersection({*self.before, *(self.after or ())}):
             broadcasting.tell_all(clinic=clinic, now=self.now)
+
+
+# --- Staff ------------------------------------------------------------------------------------
+
+
+class StaffChangeIn(In):
+    """Any of these. `active` false ends the account: it is signed out everywhere at once.
+
+    `reassign_to` hands all patients over to another physiotherapist; it is required where they
+    would have nobody to treat them.
+    """
+
+    given_name = Text(80, trim_whitespace=True)
+    family_name = Text(80, trim_whitespace=True)
+    roles = Many(Word(ROLES), len(ROLES))
+    can_publish = Truth(required=False)
+    active = Truth()
+    reassign_to = Uid()
+
+    def validate_roles(self, found: list[str]) -> list[str]:
+        if not found:
+            refuse("required", _("At least one."))
+        if len(set(found)) < len(found):
+            refuse("duplicate", _("One role stands twice."))
+        return found
+
+
+class StaffIn(StaffChangeIn):
+    """Without `locale`, English. The account has no password; an e-mail says where to set one."""
+
+    email = Email()
+    locale = Locale(required=False)
+    active = None  # type: ignore[assignment]  # begins with being so
+    reassign_to = None  # type: ignore[assignment]
+
+
+class StaffOut(serializers.Serializer[Any]):
+    """Somebody who works at the clinic, or did while `active`."""
+
+    id = serializers.UUIDField()
+    email = serializers.EmailField()
+    given_name = serializers.CharField()
+    family_name = serializers.CharField()
+    display_name = serializers.CharField()
+    roles = serializers.ListField(child=serializers.ChoiceField(ROLES))
+    can_publish = serializers.BooleanField()
+    active = serializers.BooleanField()
+    created_at = serializers.DateTimeField()
+
+
+def staff_shown(person: User) -> dict[str, object]:
+    return {
+        "id": str(person.pk),
+        "email": person.email,
+        "given_name": person.given_name,
+        "family_name": person.family_name,
+        "display_name": person.display_name,
+        "roles": person.roles,
+        "can_publish": person.can_publish,
+        "active": person.is_active,
+        "created_at": moment(person.date_joined),
+    }
+
+
+def _fields(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What was said, under the names of the model."""
+    fields = {name: value for name, value in said.items() if name not in ("roles", "active")}
+    if "roles" in said:
+        fields |= {f"is_{role}": role in said["roles"] for role in ROLES}
+    return fields | ({"is_active": said["active"]} if "active" in said else {})
+
+
+class Staff(ClinicEndpoint):
+    @operation(
+        "staff_list", gives={200: page_of(StaffOut)}, params=PAGE, refuses=[CursorInvalid],
+        tag="clinic",
+    )  # fmt: skip
+    def get(self, request: Request) -> Response:
+        """By name. Those whose account has ended are there, too."""
+        return page(
+            request,
+            staff_of(self.person),
+            order=("family_name", "given_name", "id"),
+            shown=staff_shown,
+            filters={},
+        )
+
+    @operation("staff_create", takes=StaffIn, gives={201: StaffOut}, key=True, tag="clinic")
+    def post(self, request: Request) -> Response:
+        said = _fields(StaffIn.checked(request.data))
+        with transaction.atomic():
+            person = actions.add_staff(clinic=self.clinic, **said)
+            self.object_id = person.pk
+            self.changed({}, staff_shown(person))
+            transaction.on_commit(lambda: get_adapter().welcome(request._request, person))
+        return tagged(request, staff_shown(person), status=201)
+
+
+class StaffOne(ClinicEndpoint):
+    def found(self, id: UUID) -> User:
+        person = staff_of(self.person).filter(pk=id).select_related("clinic").first()
+        if person is None:
+            raise NotFound
+        self.object_id = person.pk
+        return person
+
+    @operation(
+        "staff_update", takes=StaffChangeIn, gives={200: StaffOut},
+        refuses=[LastAdmin, StateConflict], match="may", tag="clinic",
+    )  # fmt: skip
+    def patch(self, request: Request, id: str) -> Response:
+        said = StaffChangeIn.checked(request.data, partial=True)
+        reassign_to: UUID | None = said.pop("reassign_to", None)
+        with transaction.atomic():
+            actions.lock_clinic(self.clinic)
+            before = staff_shown(person := self.found(path_id(id)))
+            match(request, etag_of(as_json(before)), required=False)
+            person = actions.change_staff(
+                person=person, by=self.person, changes=_fields(said), now=self.now,
+                reassign_to=reassign_to,
+            )  # fmt: skip
+            self.changed(before, staff_shown(person))
+        return tagged(request, staff_shown(person))

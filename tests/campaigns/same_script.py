@@ -1014,6 +1014,30 @@ class Script:
             {"crisis_line": None}, {"x": 1}, {"urgent_contact": "😀" * 200},
         ), 3):  # fmt: skip
             self.ask("cleo", "PATCH", "clinic", wrong, If_Match="*")
+        self.staff()
+
+    def staff(self) -> None:
+        kim = {"email": "Kim@Example.org", "given_name": "Kim", "family_name": "Åberg",
+               "roles": ["physiotherapist"]}  # fmt: skip
+        self.ask("cleo", "POST", "staff", kim, expect=201, keep={"kim": "id"}, tag="kim", key="kim")
+        self.ask("cleo", "POST", "staff", kim, expect=201, key="kim")
+        for more in self.few((
+            {}, {"email": "BEA@example.org"}, {"email": "x"}, {"roles": []}, {"roles": ["x"]},
+            {"roles": ["clinic_admin"] * 2}, {"given_name": "å" * 81}, {"active": True},
+        ), 3):  # fmt: skip
+            self.ask("cleo", "POST", "staff", {**kim, **more}, expect=422)
+        self.pages_of("cleo", "staff", limit=2)
+        self.ask("ana", "GET", "staff", expect=403)
+        at = "staff/{kim}"
+        self.ask("cleo", "PATCH", at, {"can_publish": True}, expect=412, If_Match='"x"')
+        self.ask("cleo", "PATCH", at, {"can_publish": True}, expect=200, If_Match="{kim_tag}")
+        self.ask("cleo", "PATCH", "staff/{ana_id}", {"active": False}, expect=422)
+        for who in ("{kim}", "{ana_id}", "{dan_id}", UNKNOWN, "x"):
+            said = {"active": False, "reassign_to": who}
+            self.ask("cleo", "PATCH", at, said)
+        self.ask("cleo", "PATCH", f"staff/{UNKNOWN}", {}, expect=404)
+        self.ask("cleo", "PATCH", at, {"active": False}, expect=200)
+        self.ask("cleo", "PATCH", at, {"active": True}, expect=200)
 
     # --- Nonsense ---------------------------------------------------------------------------
 

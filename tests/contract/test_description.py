@@ -94,6 +94,9 @@ OPERATIONS = {
     "progression_decide": "POST /progressions/{id}/decision",
     "clinic_get": "GET /clinic",
     "clinic_update": "PATCH /clinic",
+    "staff_list": "GET /staff",
+    "staff_create": "POST /staff",
+    "staff_update": "PATCH /staff/{id}",
 }
 
 # Lists of words are names of types.
@@ -108,7 +111,8 @@ ENUMS = {
     "Platform", "ProblemRegion", "ProgressionStatus", "ProtocolEffortScale", "ProtocolGate",
     "ProtocolStatus", "PushKind", "Recommendation", "RecordType", "ReminderChannel", "ReminderKind",
     "ReminderReason", "ReminderStatus", "Role", "ScheduleKind", "ScreenCode", "ScreeningMoment",
-    "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason", "SlotStatus", "StopSignCode",
+    "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason", "SlotStatus", "StaffRole",
+    "StopSignCode",
     "TailoringOp", "TimelineMark", "TimelineMetric",
     "Timeliness", "UploadStatus", "Weekday", "WorseWith",
 }  # fmt: skip
@@ -119,14 +123,14 @@ KEYED = {
     "episode_create", "invitation_create", "assessment_create", "assignment_create",
     "assignment_pause", "assignment_resume", "assignment_end", "flag_acknowledge", "flag_resolve",
     "stop_clear", "progression_evaluate", "progression_propose_version", "progression_decide",
-    "reminder_snooze",
+    "reminder_snooze", "staff_create",
 }  # fmt: skip
 MATCHED = {
     "me_update": False, "exercise_update": False, "patient_update": True, "episode_update": False,
     "protocol_update": True, "protocol_publish": True, "protocol_retire": True,
     "assignment_pause": True, "assignment_resume": True, "assignment_end": True,
     "assignment_tailor": True, "progression_decide": True, "reminder_settings_update": False,
-    "clinic_update": True,
+    "clinic_update": True, "staff_update": False,
 }  # fmt: skip
 
 

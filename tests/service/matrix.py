@@ -140,6 +140,9 @@ WHO = {
     "progression_decide": "T",
     "clinic_get": "A",
     "clinic_update": "A",
+    "staff_list": "A",
+    "staff_create": "A",
+    "staff_update": "A",
 }
 
 # Who calls, and as what. Those that are not let in would be allowed but for their session.
@@ -459,12 +462,14 @@ def _life(now: datetime, clinic: Clinic, by: Staff, name: str, mark: str) -> Ids
     stopped = make_patient(clinic, f"Ida-{mark}", now, by.user, family_name=mark).patient
     by.records(stopped, "nprs_worst", 4, unit="0-10", note=mark, findings=["fever_with_pain"])
     flag = Flag.objects.get(patient=patient, code="night_pain")
+    colleague = make_staff(clinic, f"Kim-{mark}", is_physiotherapist=True).user
     return {
         "patient": str(patient.pk),
         "patient_id": str(patient.pk),
         "clinic_id": str(clinic.pk),
         "user_id": str(patient.user_id),
         "physiotherapist_id": str(by.user.pk),
+        "colleague": str(colleague.pk),
         "invitee": str(invitee.pk),
         "code": code,
         "exercise": exercise["id"],
@@ -586,6 +591,10 @@ def _said(**body: object) -> Callable[[World, Ids], object]:
 
 
 OF_PATIENT = Recipe("patient")
+NEW_COLLEAGUE = {
+    "email": "new@example.org", "given_name": "New", "family_name": "Staff",
+    "roles": ["physiotherapist"],
+}  # fmt: skip
 NEWER = "99.0.0"  # of the library's protocol
 EVERYBODY = ("own", "peer")  # whose phones are told when an exercise of the clinic changes
 
@@ -663,6 +672,9 @@ RECIPES = {
     "progression_decide": Recipe("progression", _said(outcome="approve"), tag="progression"),
     "clinic_get": Recipe(),
     "clinic_update": Recipe(body=_said(crisis_line="Night and day"), tag="clinic"),
+    "staff_list": Recipe(),
+    "staff_create": Recipe(body=_said(**NEW_COLLEAGUE)),
+    "staff_update": Recipe("colleague", _said(can_publish=True)),
 }
 
 
@@ -807,6 +819,7 @@ ABOUT_PATIENTS = (
 AUDITED = (
     "caseload_list", "patient_list", "patient_create", "flag_list", "progression_list",
     "protocol_publish", "protocol_retire", "clinic_get", "clinic_update",
+    "staff_list", "staff_create", "staff_update",
 )  # fmt: skip
 
 

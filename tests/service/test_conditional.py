@@ -30,7 +30,13 @@ REQUIRED = {
     "assignment_pause", "assignment_resume", "assignment_end", "progression_decide",
     "assignment_tailor", "clinic_update",
 }  # fmt: skip
-OPTIONAL = {"me_update", "episode_update", "exercise_update", "reminder_settings_update"}
+OPTIONAL = {
+    "me_update",
+    "episode_update",
+    "exercise_update",
+    "reminder_settings_update",
+    "staff_update",
+}
 
 
 @pytest.fixture
@@ -55,7 +61,7 @@ class Office:
 
     def who(self, operation: str) -> Somebody:
         first = self.paths[operation].split("/")[0]
-        return {"me": self.ben, "clinic": self.cleo}.get(first, self.ana)
+        return {"me": self.ben, "clinic": self.cleo, "staff": self.cleo}.get(first, self.ana)
 
 
 @pytest.fixture
@@ -97,6 +103,7 @@ def office(
         "progression_get": f"progressions/{proposal['id']}",
         "progression_decide": f"progressions/{proposal['id']}/decision",
         "clinic_get": "clinic", "clinic_update": "clinic",
+        "staff_update": f"staff/{ana.user.pk}",
     })  # fmt: skip
 
 
@@ -134,6 +141,7 @@ def test_reads_without_a_tag_are_few_and_known(office: Office) -> None:
         "meta_get", "my_assignments", "session_list", "check_in_list", "sync_changes",
         "patient_list", "episode_list", "patient_sessions", "patient_check_ins", "assessment_list",
         "progression_list", "flag_list", "caseload_list", "reminder_list", "patient_reminders",
+        "staff_list",
     }  # fmt: skip
 
 
@@ -216,6 +224,7 @@ def bodies(office: Office, grade_1: ProtocolVersion) -> dict[str, Any]:
         "assignment_end": step,
         "progression_decide": {"outcome": "approve"},
         "clinic_update": {"typing_delay_days": 6},
+        "staff_update": {"given_name": "Anna"},
         "assignment_tailor": {
             "effective_date": step["from"],
             "reason": "Too much",
@@ -227,8 +236,8 @@ def bodies(office: Office, grade_1: ProtocolVersion) -> dict[str, Any]:
 def current(office: Office, operation: str) -> Any:
     """The tag of what an operation changes."""
     path = office.paths[operation]
-    if operation == "episode_update":
-        return office.ana.call("PATCH", path, {})["ETag"]
+    if operation in ("episode_update", "staff_update"):
+        return office.who(operation).call("PATCH", path, {})["ETag"]
     read = {
         "protocol_update": path.replace("/draft", "?version=draft"),
         "protocol_publish": path.replace("/publish", "?version=draft"),
