@@ -12,6 +12,7 @@ from django.core import mail
 from backend.audit.models import AuditEvent
 from backend.clinics.models import Clinic, Patient, User
 from tests.service.cast import OwnPhone, Somebody, Staff, make_staff, session_token
+from tests.service.racing import at_once
 
 MAJA = {
     "email": "Maja@Example.org",
@@ -233,3 +234,37 @@ def test_all_or_nothing(
     ends(cleo, ana, 500, reassign_to=str(dan.user.pk))
     assert Patient.objects.get(pk=ben.patient.pk).physiotherapist == ana.user
     assert User.objects.get(pk=ana.user.pk).is_active
+
+
+# --- In the same moment -----------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_admins_who_end_each_other_leave_one(cleo: Staff, harbour: Clinic) -> None:
+    dora = make_staff(harbour, "Dora", is_clinic_admin=True)
+    answers = at_once(
+        lambda: cleo.call("PATCH", f"staff/{dora.user.pk}", {"active": False}),
+        lambda: dora.call("PATCH", f"staff/{cleo.user.pk}", {"active": False}),
+    )
+    assert User.objects.filter(is_clinic_admin=True, is_active=True).count() == 1
+    told = sorted(answer.status_code for answer in answers)
+    assert told in ([200, 409], [200, 401]), "the later one was signed out, or is the last"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("by", ["ana", "cleo"])
+def test_a_patient_who_comes_in_meanwhile_is_not_left_behind(
+    by: str, request: pytest.FixtureRequest, cleo: Staff, ana: Staff, dan: Staff, ben: OwnPhone
+) -> None:
+    taker = Somebody(request.getfixturevalue(by).token)
+    new = {"given_name": "Nora", "family_name": "Ek", "birth_date": "1984-02-29"}
+    if by == "cleo":
+        new["physiotherapist_id"] = str(ana.user.pk)
+    said = {"active": False, "reassign_to": str(dan.user.pk)}
+    ended, taken = at_once(
+        lambda: cleo.call("PATCH", f"staff/{ana.user.pk}", said),
+        lambda: taker.call("POST", "patients", new),
+    )
+    assert ended.status_code == 200
+    assert taken.status_code in (201, 401, 422)
+    assert not Patient.objects.filter(physiotherapist=ana.user).exists()
