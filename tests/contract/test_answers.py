@@ -35,7 +35,8 @@ def operation(request):
 def somebody(request, operation) -> Somebody:
     """Whom the operation is for."""
     of_patients = operation["tags"][0] in PATIENTS_OWN or "/me/" in operation["where"]
-    person: Somebody = request.getfixturevalue("ben" if of_patients else "ana")
+    of_staff = "cleo" if operation["tags"] == ["clinic"] else "ana"
+    person: Somebody = request.getfixturevalue("ben" if of_patients else of_staff)
     return person
 
 
