@@ -159,10 +159,10 @@ class Timeline:
 def timeline_of(
     patient: Patient, first: date, last: date, *, now: datetime, to_patient: bool
 ) -> Timeline:
-    """The dates from `first` to `last`, at most up to today. Thirteen queries, however many.
+    """The dates from `first` to `last`, at most up to today.
 
-    Dates without plan and record are left out. A patient is not told what only asks a clinician to
-    look.
+    Thirteen queries at most, however many dates. Those without plan and record are left out. A
+    patient is not told what only asks a clinician to look.
     """
     plans = _plans(patient, first, last)
     book = _book(plans, first, last)
@@ -208,7 +208,7 @@ def _plans(patient: Patient, first: date, last: date) -> Plans:
         .select_related("protocol_version")
         .defer("carried", "concerns", "standing", "protocol_version__document")
     )
-    return {row.pk: row for row in rows.order_by("start_date", "id")}
+    return {row.pk: row for row in rows.order_by("start_date", "created_at", "id")}
 
 
 def _book(plans: Plans, first: date, last: date) -> Book:

@@ -1055,6 +1055,8 @@ class Script:
             ("ana", "POST", "patients/{bea_id}/assignments/preview"),
             ("ana", "POST", "assignments/{bea_plan}/pause"),
             ("ana", "POST", "assignments/{bea_plan}/end"), ("", "POST", f"{AUTH}/auth/login"),
+            ("cleo", "PATCH", "clinic"), ("cleo", "POST", "staff"),
+            ("cleo", "PATCH", "staff/{kim}"),
         )), 4):  # fmt: skip
             bodies = [*NOT_JSON, *(json.dumps(one).encode() for one in NOT_OBJECTS)]
             for raw in bodies[number % 4 :: 4]:
