@@ -36,7 +36,9 @@ def _refuse_a_bad_place(**_: Any) -> None:
 
 @signals.worker_ready.connect
 def _show_life_at_once(**_: Any) -> None:
-    """By way of the broker, so that the first sign of life tells of it, too."""
-    from backend.tasks import heartbeat
+    """By way of the broker, so that the first sign of life tells of it, too. What waits is looked
+    at without waiting for the next full minute."""
+    from django.conf import settings
 
-    heartbeat.delay()
+    for name in ("heartbeat", *settings.SWEEPS):
+        app.send_task(f"backend.tasks.{name}")

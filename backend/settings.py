@@ -107,6 +107,7 @@ INSTALLED_APPS = [
     "protocols",
     "backend.care",
     "backend.notifications",
+    "backend.reports",
     "backend.api",
 ]
 
@@ -277,7 +278,10 @@ CELERY_IMPORTS = ["backend.tasks"]
 HEARTBEAT_PERIOD = timedelta(seconds=30)
 SWEEP_PERIOD = timedelta(seconds=env.int("SWEEP_EVERY_S", default=60))
 _AT_EACH_MINUTE = crontab()  # on the minute, when reminders are due
-SWEEPS = ("close_days", "expire_proposals", "announce", "plan_reminders", "deliver_messages")
+SWEEPS = (
+    *("close_days", "expire_proposals", "announce", "plan_reminders", "deliver_messages"),
+    *("write_exports", "seal_audit"),
+)
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # keeps no file: the rows know what is due
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "heartbeat": {
@@ -324,14 +328,17 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "ENUM_SUFFIX": "",
     # Names become names of types in clients; tests/contract pins them.
     "ENUM_NAME_OVERRIDES": {
+        "AdherenceGrouping": "backend.api.reports.GROUPINGS",
         "AlertLevel": ["emergency", "urgent", "routine", "patient"],
         "AssignmentEnd": ["completed", "stopped"],
+        "AuditOutcome": "backend.audit.models.OUTCOMES",
         "BodyRegion": "backend.api.exercises.BODY_REGIONS",
         "CaseloadTier": ["urgent", "review", "watch", "on_track"],
         "ChangeOp": ["upsert", "delete", "refetch"],
         "ClockState": ["ok", "suspect"],
         "ConditionCode": "backend.api.physio.patients.condition_codes",
         "ConsentCode": ["health_data"],
+        "DateOutcome": "backend.reports.timeline.OUTCOMES",
         "DayColour": ["STOP", "SEVERE", "RED", "AMBER", "GREEN", "-"],
         "DifferenceKind": "protocols.differences.KINDS",
         "CriterionResult": "backend.api.progressions_shown.RESULTS",
@@ -345,6 +352,9 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "EntryState": ["done", "skipped"],
         "EpisodeEndReason": ["completed", "transferred", "stopped", "other"],
         "EvidenceTag": ["seed", "trial", "guideline", "expert"],
+        "ExportFormat": ["csv", "ndjson"],
+        "ExportKind": ["sessions"],
+        "ExportStatus": ["queued", "running", "ready", "failed", "expired"],
         "ExerciseKind": "backend.api.exercises.KINDS",
         "ExerciseSide": "backend.api.exercises.SIDES",
         "FlagAction": ["contacted", "plan_changed", "advised", "referred", "no_action"],
@@ -379,6 +389,9 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
             *("due", "open", "completed", "partial", "skipped"),
             *("missed", "not_heard", "excused"),
         ],
+        "TimelineMark": "backend.reports.timeline.MARKS",
+        "TimelineMetric": "backend.reports.timeline.METRICS",
+        "StaffRole": "backend.api.clinic.ROLES",
         "StopSignCode": "backend.api.records.stop_sign_codes",
         "TailoringOp": "backend.api.physio.assignments.OPS",
         "UploadStatus": [

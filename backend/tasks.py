@@ -14,6 +14,7 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from backend.api.idempotency import forget_old_keys
+from backend.audit import chain
 from backend.care import deciding, reviewing
 from backend.celery import app
 from backend.clinics.actions import forget_old_tries
@@ -22,12 +23,14 @@ from backend.notifications import announcing, planning
 from backend.notifications.actions import forget_old_messages
 from backend.notifications.delivering import deliver
 from backend.notifications.gateways import gateways_of_settings
+from backend.reports import exports
 
 HANDLED_MESSAGES_KEPT_S = 3600
 MESSAGES_KEPT = timedelta(days=400)
 A_SWEEP = 2000  # patients, facts; the next sweep takes the rest
 EXPIRED_A_SWEEP = 200
-SENDING_FOR_S = 45  # less than a task may take
+WORKING_FOR_S = 45  # less than a task may take
+SEALED_A_SWEEP = 20_000  # audit events
 
 _log = structlog.stdlib.get_logger("backend.tasks")
 
@@ -91,10 +94,34 @@ def plan_reminders() -> None:
 @sweep
 def deliver_messages() -> None:
     """Send what has come up, or note why not."""
-    deliver(_gateways(), now=timezone.now, until_s=SENDING_FOR_S)
+    deliver(_gateways(), now=timezone.now, until_s=WORKING_FOR_S)
+
+
+@sweep
+def write_exports() -> None:
+    """Go on with the files that clinics wait for, part by part, each a little in turn."""
+    ends = time.monotonic() + WORKING_FOR_S
+    while time.monotonic() < ends:
+        due = exports.due(now=timezone.now(), limit=A_SWEEP)
+        if not sum(map(_part_of, due)):
+            break
+
+
+def _part_of(export_id: UUID) -> bool:
+    try:
+        return exports.write(export_id=export_id, now=timezone.now())
+    except Exception as error:  # it comes up again when its lease is over
+        _log.error("writing failed", export_id=str(export_id), exc_info=error)
+        return False
 
 
 _gateways = cache(gateways_of_settings)  # connections last as long as the process
+
+
+@sweep
+def seal_audit() -> None:
+    """Chain the audit events that were written since."""
+    chain.seal(now=timezone.now(), limit=SEALED_A_SWEEP)
 
 
 @sweep
@@ -106,6 +133,7 @@ def keep_house() -> None:
     forget_old_keys(now=now)
     forget_old_messages(now=now, kept=MESSAGES_KEPT)
     planning.notice_new_zones(now=now, limit=A_SWEEP)
+    exports.throw_away(now=now)
     if not settings.REDIS_URL:
         _forget_handled_messages()
 
@@ -120,5 +148,6 @@ def _forget_handled_messages() -> None:
 
 # In the order in which one leads to another: what is judged is announced, then sent.
 SWEEPS = (
-    heartbeat, close_days, expire_proposals, announce, plan_reminders, deliver_messages, keep_house,
+    heartbeat, close_days, expire_proposals, announce, plan_reminders, deliver_messages,
+    write_exports, seal_audit, keep_house,
 )  # fmt: skip

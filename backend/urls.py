@@ -6,13 +6,17 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from backend.api import (
     account,
+    audit,
+    clinic,
     documents,
     errors,
     exercises,
+    exports,
     health,
     metrics,
     patient,
     reminders,
+    reports,
     sync,
 )
 from backend.api.physio import (
@@ -25,6 +29,7 @@ from backend.api.physio import (
     progressions,
     protocols,
     simulations,
+    timeline,
     versions,
 )
 from backend.api.physio import reminders as told
@@ -42,6 +47,7 @@ API: list[URLPattern] = [
     path("me/sessions/<str:id>", patient.SessionOne.as_view()),
     path("me/check-ins", patient.CheckIns.as_view()),
     path("me/check-ins/<str:id>", patient.CheckInOne.as_view()),
+    path("me/progress", patient.Progress.as_view()),
     path("me/sync/push", sync.Push.as_view()),
     path("me/sync/changes", sync.Changes.as_view()),
     path("me/devices/<str:id>", account.Device.as_view()),
@@ -70,6 +76,7 @@ API: list[URLPattern] = [
     path("episodes/<str:id>", patients.EpisodeOne.as_view()),
     path("patients/<str:id>/sessions", patients.Sessions.as_view()),
     path("patients/<str:id>/check-ins", patients.CheckIns.as_view()),
+    path("patients/<str:id>/timeline", timeline.PatientTimeline.as_view()),
     path("patients/<str:id>/reminders", told.Reminders.as_view()),
     path("patients/<str:id>/assessments", assessments.Assessments.as_view()),
     path("patients/<str:id>/stop-clearances", flags.StopClearances.as_view()),
@@ -86,9 +93,18 @@ API: list[URLPattern] = [
     path("flags/<str:id>/resolve", flags.Resolve.as_view()),
     path("assignments/<str:id>/progressions", progressions.Evaluate.as_view()),
     path("assignments/<str:id>/version-proposals", progressions.NewerVersion.as_view()),
+    path("exports", exports.Exports.as_view()),
+    path("exports/<str:id>", exports.ExportOne.as_view()),
+    path("exports/<str:id>/file", exports.File.as_view()),
     path("progressions", progressions.Progressions.as_view()),
     path("progressions/<str:id>", progressions.ProgressionOne.as_view()),
     path("progressions/<str:id>/decision", progressions.Decide.as_view()),
+    # Who runs the clinic
+    path("clinic", clinic.Settings.as_view()),
+    path("staff", clinic.Staff.as_view()),
+    path("staff/<str:id>", clinic.StaffOne.as_view()),
+    path("audit-events", audit.AuditEvents.as_view()),
+    path("reports/adherence", reports.Adherence.as_view()),
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [

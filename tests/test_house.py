@@ -51,6 +51,7 @@ def our_models() -> list[type[models.Model]]:
 
 # Queries of interfaces that start without `.visible_to(`, and why each may.
 BY_HAND = {
+    ("backend/api/audit.py", "User"): "names of colleagues, by the caller's clinic",
     ("backend/api/base.py", "User"): "the sign-in finds out who it is",
     ("backend/api/sync.py", "model"): "SQL written once, of the caller's own records by their key",
     ("backend/api/physio/patients.py", "User"): "a colleague, by the caller's clinic",

@@ -355,6 +355,8 @@ class StaffEndpoint(Endpoint):
     is_about_patients: ClassVar[bool] = False
     is_audited: ClassVar[bool] = False
     listed: Sequence[str] = ()
+    before: Mapping[str, object] | None = None  # of what was set, where old and new are kept
+    after: Mapping[str, object] | None = None
     _is_noted = False
 
     def initial(self, request: Request, *args: object, **kwargs: object) -> None:
@@ -427,6 +429,8 @@ class StaffEndpoint(Endpoint):
             patient_id=self.about,
             object_id=self.object_id,
             listed=self.listed,
+            before=self.before,
+            after=self.after,
             status=status,
             request_id=request_id_of(request._request),
             now=timezone.now(),

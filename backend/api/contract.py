@@ -79,7 +79,7 @@ PAGE = (
 def operation(
     operation_id: str,
     *,
-    gives: Mapping[int, Any],
+    gives: Mapping[Any, Any],  # by status, or by status and media type
     takes: Any = None,
     refuses: Iterable[type[Problem]] = (),
     params: Iterable[OpenApiParameter] = (),

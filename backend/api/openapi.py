@@ -24,7 +24,10 @@ Schema = dict[str, Any]
 EXAMPLES = Path(__file__).with_name("examples.yaml")
 NOTHING = {"type": "string", "maxLength": 0}
 TAGGED = ("200", "201")
-SAID = {"200": "As it is now.", "201": "Made.", "204": "Gone.", "304": "What you have is current."}
+SAID = {
+    "200": "As it is now.", "201": "Made.", "202": "Begun.", "204": "Gone.",
+    "304": "What you have is current.",
+}  # fmt: skip
 HEADERS: dict[str, Schema] = {
     "RequestId": {
         "description": "Names the request, for support; `instance` of a problem is the same.",
@@ -67,7 +70,11 @@ TAGS = [
     {"name": "patients", "description": "Patients, episodes, measurements, raw logs."},
     {"name": "plans", "description": "Giving a protocol to a patient, and changing that."},
     {"name": "reminders", "description": "When a patient is reminded, and what came of it."},
+    {"name": "exports", "description": "Files for other programs, written in the background."},
     {"name": "progressions", "description": "What the rules propose, and what is decided on it."},
+    {"name": "clinic", "description": "Running a clinic: its settings and its staff."},
+    {"name": "audit", "description": "Clinic administration: who did what to whose data."},
+    {"name": "reports", "description": "What a clinic accounts for."},
 ]
 
 

@@ -1,4 +1,4 @@
-"""The app of a patient: plan, assignments, sessions, check-ins."""
+"""The app of a patient: plan, assignments, sessions, check-ins, progress."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from rest_framework.response import Response
 from backend.api.assignments_shown import AssignmentOut, assignment_shown
 from backend.api.base import (
     PatientEndpoint,
+    as_json,
     etag_of,
     is_current,
     path_id,
+    tagged,
     unchanged,
 )
 from backend.api.contract import PAGE, operation, query
@@ -37,6 +39,8 @@ from backend.api.records import (
     single_report,
 )
 from backend.api.schemas import page_of
+from backend.api.timeline_shown import SPAN as DATES
+from backend.api.timeline_shown import TimelineOut, span_of, timeline_shown
 from backend.care import recording
 from backend.care.models import Assignment, CheckIn, Revision, Session
 from backend.care.recording import (
@@ -52,6 +56,7 @@ from backend.care.recording import (
 )
 from backend.care.selectors import closes_at, plan_of, today_of
 from backend.problems import MalformedRequest, NotFound, ValidationFailed
+from backend.reports.timeline import timeline_of
 from protocols.engine.plan import days_from
 
 MOST_DAYS = 28
@@ -121,6 +126,16 @@ class Assignments(PatientEndpoint):
             shown=lambda row: assignment_shown(row, today),
             filters={},
         )
+
+
+class Progress(PatientEndpoint):
+    @operation("progress_get", gives={200: TimelineOut, 304: None}, params=DATES, tag="patient")
+    def get(self, request: Request) -> Response:
+        patient = self.patient
+        first, last = span_of(request, today_of(patient, self.now))
+        found = timeline_of(patient, first, last, now=self.now, to_patient=True)
+        shown = timeline_shown(found)
+        return tagged(request, shown, "progress", as_json(shown))
 
 
 class RecordList(PatientEndpoint):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from backend.audit.models import AuditEvent
+from backend.audit.models import AuditEvent, Chain
+
+Told = Mapping[str, str | int | bool | None]  # values of switches; never what a patient said
 
 
 class Actor(Protocol):
@@ -31,10 +33,13 @@ def note(
     request_id: UUID,
     now: datetime,
     listed: Sequence[str] = (),
+    before: Mapping[str, object] | None = None,
+    after: Mapping[str, object] | None = None,
 ) -> None:
     """One event for one call, with its outcome read off the HTTP status.
 
-    `listed` are the patients whom a list showed.
+    `listed` are the patients whom a list showed; `before` and `after` hold what a setting was and
+    is, and nothing of patients.
     """
     assert actor.clinic_id is not None
     AuditEvent.objects.create(
@@ -46,9 +51,50 @@ def note(
         patient_id=patient_id,
         object_id=object_id,
         listed=list(listed),
+        before=dict(before or {}),
+        after=dict(after or {}),
         outcome=_outcome(status),
         request_id=request_id,
     )
+
+
+def note_command(
+    *,
+    command: str,
+    action: str,
+    clinic_id: UUID,
+    run: UUID,
+    now: datetime,
+    patient_id: UUID | None = None,
+    object_id: UUID | None = None,
+    has_failed: bool = False,
+    before: Told | None = None,
+    after: Told | None = None,
+) -> None:
+    """One event for what somebody at the console did to one patient or one clinic.
+
+    `run` is shared by all events of one call of the command, as a request's id is.
+    """
+    AuditEvent.objects.create(
+        at=now,
+        clinic_id=clinic_id,
+        actor_role=command,
+        action=action,
+        patient_id=patient_id,
+        object_id=object_id,
+        outcome="failed" if has_failed else "ok",
+        request_id=run,
+        before=dict(before or {}),
+        after=dict(after or {}),
+    )
+
+
+def begin_demo(*, clinic_id: UUID) -> None:
+    """Before the first event of a demo clinic, so that a reset may delete what follows.
+
+    Where there are events already, the database refuses it: nothing becomes a demo afterwards.
+    """
+    Chain.objects.create(clinic_id=clinic_id, is_demo=True)
 
 
 def _outcome(status: int) -> str:

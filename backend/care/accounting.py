@@ -7,18 +7,19 @@ counted as the records stand now.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from itertools import islice
 from math import ceil
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, Protocol, TypedDict
 from uuid import UUID
 
 from backend.care.models import Session
 from backend.care.selectors import Course
 from protocols.engine.case import Judged, Outcome, State
 from protocols.engine.day import Colour
-from protocols.engine.plan import Terms
+from protocols.engine.plan import Slot, Terms
 from protocols.knowledge import expected_days, numbers
 
 A_DAY = timedelta(days=1)
@@ -36,6 +37,24 @@ class Done(NamedTuple):
 DoneBySlot = Mapping[UUID, Sequence[Done]]
 
 
+class Log(Protocol):
+    """What is counted of a session as it stands."""
+
+    @property
+    def outcome(self) -> str: ...
+    @property
+    def is_late(self) -> bool: ...
+
+
+class RecordCount(TypedDict):
+    """The columns of `ClosedDay` that tell which records there are of its date."""
+
+    sessions: int
+    sessions_late: int
+    is_active: bool
+    is_told: bool
+
+
 class SlotCount(TypedDict):
     """The columns of `ClosedDay` that adherence is counted from."""
 
@@ -45,42 +64,66 @@ class SlotCount(TypedDict):
     slots_skipped: int
     slots_excused: int
     dose_ratios: float
+    kinds: dict[str, list[int]]
 
 
 # The best of several sessions of one slot counts (two phones, or a repeat). One that was never
 # finished says nothing of it.
 BEST_FIRST = (Session.Outcome.COMPLETED, Session.Outcome.PARTIAL, Session.Outcome.SKIPPED)
+DONE = BEST_FIRST[:2]
+KIND_COUNTS = ("due", "completed", "partial", "skipped", "excused", "dose")  # in `ClosedDay.kinds`
+PLACES = 4  # of a dose ratio
 
 
 def slots_of(course: Course, judged: Judged, terms: Terms, done: DoneBySlot) -> SlotCount:
     """Count the slots of a judged date. Self-care is never due.
 
     On excused and stopped dates nothing is due, whatever was done. On the date on which a stop was
-    reported only what was done is due: the rest was forbidden.
+    reported only what was done is due: the rest was forbidden. What was not done has no dose.
     """
     excused = judged.excused or judged.stopped
     stops = judged.outcome is Outcome.STOP
-    outcomes: list[str] = []
-    ratios: list[float] = []
-    left_out = 0
+    kinds: dict[str, Counter[str]] = {}
+    all_slots: Counter[str] = Counter()
     for slot in course.slots_under(terms, judged.on):
         if not slot.counts:
             continue
         sessions = done.get(slot.id, ())
         told = {one.outcome for one in sessions}
         best = next((outcome for outcome in BEST_FIRST if outcome in told), None)
-        if excused or (stops and best in (None, Session.Outcome.SKIPPED)):
-            left_out += 1
-            continue
-        outcomes.append(best or "")
-        ratios += [max(one.dose_ratio for one in sessions)] if sessions else []
+        if excused or (stops and best not in DONE):
+            count = Counter({"excused": 1})
+        else:
+            count = Counter({"due": 1, (best or "missed"): 1})
+        if count["due"] and best in DONE:
+            ratio = max(one.dose_ratio for one in sessions if one.outcome in DONE)
+            count["dose"] = round(ratio * 10**PLACES)
+        all_slots += count
+        for kind in _kinds_of(slot):
+            kinds[kind] = kinds.get(kind, Counter()) + count
     return {
-        "slots_due": len(outcomes),
-        "slots_completed": outcomes.count(Session.Outcome.COMPLETED),
-        "slots_partial": outcomes.count(Session.Outcome.PARTIAL),
-        "slots_skipped": outcomes.count(Session.Outcome.SKIPPED),
-        "slots_excused": left_out,
-        "dose_ratios": round(sum(ratios), 4),
+        "slots_due": all_slots["due"],
+        "slots_completed": all_slots["completed"],
+        "slots_partial": all_slots["partial"],
+        "slots_skipped": all_slots["skipped"],
+        "slots_excused": all_slots["excused"],
+        "dose_ratios": round(all_slots["dose"] / 10**PLACES, PLACES),
+        "kinds": {kind: [of[name] for name in KIND_COUNTS] for kind, of in sorted(kinds.items())},
+    }
+
+
+def _kinds_of(slot: Slot) -> set[str]:
+    """The kinds of exercise that a slot asks for; of an old plan they may not be known."""
+    return {row.kind for row in (item.prescribed for item in slot.items) if row.counts and row.kind}
+
+
+def records_of(logs: Sequence[Log], is_checked_in: bool) -> RecordCount:
+    """Count what there is of a date: sessions of the plan, and check-ins of the patient."""
+    return {
+        "sessions": len(logs),
+        "sessions_late": sum(one.is_late for one in logs),
+        "is_active": any(one.outcome in DONE for one in logs),
+        "is_told": bool(logs) or is_checked_in,
     }
 
 

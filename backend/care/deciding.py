@@ -6,7 +6,7 @@ running it twice changes nothing. The caller holds the patient's lock and has st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -23,6 +23,7 @@ from backend.care.accounting import (
     Typed,
     concerns_of,
     last_typed,
+    records_of,
     since_when,
     slots_of,
 )
@@ -115,6 +116,7 @@ class Verdicts:
     after: State  # of the last closed date, or the start
     chain: Sequence[Judged]  # what later verdicts may look at, up to the last closed date
     logs: Sequence[Log]  # those that may do slots of the dates that were not closed before
+    checked_in: Set[date]  # of which there are check-ins, as they stand now
     changed_from: date | None  # of a whole replay: the first date whose verdict may be another one
     kept: Sequence[Any] = ()  # the chain as it was carried, and so what is carried again
 
@@ -250,7 +252,9 @@ def _whole(course: Course, facts: Facts, now: datetime, since: date | None = Non
     changed_from, judged_to = date.min, course.assignment.judged_to
     if since is not None and judged_to is not None:
         changed_from = min(since - REACHES_BACK, judged_to + A_DAY)
-    return Verdicts(engine, closed, opened, after, closed, facts.logs, changed_from)
+    return Verdicts(
+        engine, closed, opened, after, closed, facts.logs, facts.checked_in, changed_from
+    )
 
 
 def _onward(
@@ -296,8 +300,9 @@ def _onward(
     if any((on, code) not in asked for on, codes in carried["alerts"].items() for code in codes):
         return None  # whether another date still asks for it, only all of them tell
     return Verdicts(
-        engine, closed, opened, after, [*chain, *closed], facts.logs, None, carried["chain"]
-    )
+        engine, closed, opened, after, [*chain, *closed], facts.logs, facts.checked_in, None,
+        carried["chain"],
+    )  # fmt: skip
 
 
 # --- What judging goes on from ----------------------------------------------------------------
@@ -557,7 +562,8 @@ ROW_FIELDS = (
     "phase_id", "phase_started_on", "colour", "rule", "outcome", "planned_sets", "done_sets",
     "is_half", "is_excused", "is_stopped", "eased", "open_gates", "alerts", "pain_before",
     "pain_during", "pain_next", "day", "after", "closed_at", "slots_due", "slots_completed",
-    "slots_partial", "slots_skipped", "slots_excused", "dose_ratios",
+    "slots_partial", "slots_skipped", "slots_excused", "dose_ratios", "kinds", "sessions",
+    "sessions_late", "is_active", "is_told",
 )  # fmt: skip
 ALERTS, DAY = ROW_FIELDS.index("alerts"), ROW_FIELDS.index("day")
 Said = list[Any]  # by a row, field by field
@@ -573,8 +579,11 @@ def _write_days(
         said = ClosedDay.objects.filter(assignment=assignment, on__gte=since)
         stored = {on: told for on, *told in said.values_list("on", *ROW_FIELDS)}
     done = _done_by_slot(verdicts.logs) if verdicts.closed else {}
+    logs: dict[date, list[Log]] = {}
+    for log in verdicts.logs:
+        logs.setdefault(log.on, []).append(log)
     rows = [
-        _row(course, zones, one, done)
+        _row(course, zones, one, done, logs.get(one.on, ()), one.on in verdicts.checked_in)
         for one in verdicts.closed
         if since is None or one.on >= since
     ]
@@ -601,7 +610,14 @@ def _done_by_slot(logs: Iterable[Log]) -> DoneBySlot:
     return done
 
 
-def _row(course: Course, zones: Zones, judged: Judged, done: DoneBySlot) -> ClosedDay:
+def _row(
+    course: Course,
+    zones: Zones,
+    judged: Judged,
+    done: DoneBySlot,
+    logs: Sequence[Log],
+    is_checked_in: bool,
+) -> ClosedDay:
     terms, day = terms_of(course, judged), judged.day
     return ClosedDay(
         assignment=course.assignment,
@@ -626,6 +642,7 @@ def _row(course: Course, zones: Zones, judged: Judged, done: DoneBySlot) -> Clos
         after=state_as_json(judged.after),
         closed_at=zones.closing(judged.on),
         **slots_of(course, judged, terms, done),
+        **records_of(logs, is_checked_in),
     )
 
 

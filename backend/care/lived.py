@@ -108,6 +108,15 @@ class Facts:
         ratio, is_late = derived.get("dose_ratio", 0), derived["timeliness"] == "late"
         self.logs.append(Log(on, phone_id, slot_id, derived["outcome"], float(ratio), is_late))
 
+    @property
+    def checked_in(self) -> frozenset[date]:
+        """The dates of which there is a check-in, as they stand now."""
+        return frozenset(
+            on
+            for on, told in self.pieces.items()
+            if any(piece.kind == "check_in" and piece.until is None for piece in told)
+        )
+
     def day(self, on: date, at: datetime | None = None) -> Day:
         """The date as it was known at a moment; without one, as it is known now."""
         known = [piece for piece in self.pieces.get(on, ()) if piece.is_known(at)]

@@ -385,7 +385,8 @@ class ClosedDay(models.Model):
 
     `day` is what was known of it, `after` what the next date inherits (`engine.storing`). The slots
     are counted as sessions stand now (`accounting`): of those due, what is neither done nor skipped
-    was missed, or is unknown while the phone has not been heard from since `closed_at`.
+    was missed, or is unknown while the phone has not been heard from since `closed_at`. `kinds` has
+    the same counts, the dose in ten-thousandths, of the slots that ask for each kind of exercise.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -415,7 +416,12 @@ class ClosedDay(models.Model):
     slots_partial = models.PositiveSmallIntegerField()
     slots_skipped = models.PositiveSmallIntegerField()
     slots_excused = models.PositiveSmallIntegerField()
-    dose_ratios = models.FloatField()  # the best of each slot that was due, added up
+    dose_ratios = models.FloatField()  # the best of each slot that was done, added up
+    kinds = models.JSONField(default=dict)
+    sessions = models.PositiveSmallIntegerField(default=0)  # of this plan, whatever they did
+    sessions_late = models.PositiveSmallIntegerField(default=0)  # typed in when it had closed
+    is_active = models.BooleanField(default=False)  # one of the sessions did something
+    is_told = models.BooleanField(default=False)  # there is a session or a check-in
 
     class Meta:
         constraints = [

@@ -608,7 +608,21 @@ def switch_proposals(*, clinic: Clinic, on: bool, now: datetime) -> int:
     Off, what is open is withdrawn at once, patient by patient. Recording and judging go on, and
     with them all that makes treatment lighter.
     """
-    Clinic.objects.filter(pk=clinic.pk).update(proposals_on=on)
+    set_proposals(clinic=clinic, on=on)
+    return follow_switch(clinic=clinic, on=on, now=now)
+
+
+@transaction.atomic
+def set_proposals(*, clinic: Clinic, on: bool) -> bool:
+    """The switch alone; says how it stood before."""
+    row = Clinic.objects.select_for_update(no_key=True).get(pk=clinic.pk)
+    before, row.proposals_on = row.proposals_on, on
+    row.save(update_fields=["proposals_on"])
+    return before
+
+
+def follow_switch(*, clinic: Clinic, on: bool, now: datetime) -> int:
+    """Judge again whomever the switch is about; says how many patients."""
     running = Assignment.objects.filter(patient__clinic=clinic, ended_on=None)
     if not on:
         open_rows = Progression.objects.filter(status=Status.PROPOSED, recommendation__in=PROPOSED)

@@ -67,11 +67,35 @@ class InvitationExpired(Problem):
     remedy = "Check the code for typing errors, then ask your clinic for a new invitation."
 
 
+class LastAdmin(StateConflict):
+    """Nobody would run the clinic any more."""
+
+    code = "last-admin"
+    status = 409
+    title = "This is the last admin of the clinic"
+    remedy = "Make somebody else a clinic admin first, then send again."
+
+
 # --- Clinics and staff ------------------------------------------------------------------------
 
 
 def create_clinic(*, name: str, timezone: str, now: datetime, **settings: Any) -> Clinic:
     return Clinic.objects.create(name=name, timezone=timezone, created_at=now, **settings)
+
+
+def lock_clinic(clinic: Clinic) -> Clinic:
+    """One editor a clinic, while rows that only refer to it may come and go."""
+    return Clinic.objects.select_for_update(no_key=True).get(pk=clinic.pk)
+
+
+@transaction.atomic
+def update_clinic(*, clinic: Clinic, changes: Mapping[str, Any]) -> Clinic:
+    """Change settings of a clinic. The caller holds its lock, and has those told whom it concerns:
+    phones show whom to call, and open proposals hang on a switch."""
+    for name, value in changes.items():
+        setattr(clinic, name, value)
+    clinic.save(update_fields=list(changes))
+    return clinic
 
 
 @transaction.atomic
@@ -106,8 +130,66 @@ def add_staff(
         raise ValidationFailed.at("#/email", "duplicate", "An account has this address.") from None
 
 
+@transaction.atomic
+def change_staff(
+    *,
+    person: User,
+    by: User,
+    changes: Mapping[str, Any],
+    now: datetime,
+    reassign_to: UUID | None = None,
+) -> User:
+    """Change, end or open again the account of a colleague. `changes` are fields of `User`.
+
+    With `reassign_to` all patients go to another physiotherapist. That is required when who treats
+    some does not any more. One change of a clinic's staff at a time, so that whoever is the last
+    one to run it stays.
+    """
+    assert person.clinic is not None
+    lock_clinic(person.clinic)
+    person = lock_account(person)
+    for name, value in changes.items():
+        setattr(person, name, value)
+    if not person.is_active and person.pk == by.pk:
+        raise StateConflict("Nobody ends their own account.")
+    admins = User.objects.filter(clinic=person.clinic, is_clinic_admin=True, is_active=True)
+    is_run = person.is_active and person.is_clinic_admin
+    if not is_run and not admins.exclude(pk=person.pk).exists():
+        raise LastAdmin
+    if reassign_to is not None:
+        _hand_over(person, _colleague(person, reassign_to), now)
+    elif not (person.is_active and person.is_physiotherapist) and person.caseload.exists():
+        detail = "Say who treats this person's patients from now on."
+        raise ValidationFailed.at("#/reassign_to", "required", detail)
+    person.save(update_fields=list(changes))
+    if not person.is_active:
+        deactivate(person=person, now=now)
+    return person
+
+
+def _colleague(person: User, id: UUID) -> User:
+    found = User.objects.filter(
+        pk=id, clinic=person.clinic, is_physiotherapist=True, is_active=True
+    ).exclude(pk=person.pk)
+    if (colleague := found.first()) is None:
+        detail = "No such physiotherapist besides this one."
+        raise ValidationFailed.at("#/reassign_to", "unknown-reference", detail)
+    return colleague
+
+
+def _hand_over(person: User, to: User, now: datetime) -> None:
+    """Phones do not show who treats, so none is told."""
+    rows = Patient.objects.filter(physiotherapist=person).order_by("pk")
+    ids = list(rows.select_for_update(of=("self",)).values_list("pk", flat=True))
+    Patient.objects.filter(pk__in=ids).update(
+        physiotherapist=to, version=F("version") + 1, updated_at=now
+    )
+
+
 def lock_account(person: User) -> User:
-    return User.objects.select_for_update(of=("self",)).select_related("clinic").get(pk=person.pk)
+    """One writer an account, while rows that only refer to it may come and go."""
+    rows = User.objects.select_for_update(of=("self",), no_key=True).select_related("clinic")
+    return rows.get(pk=person.pk)
 
 
 @transaction.atomic
@@ -123,7 +205,7 @@ def change_account(*, person: User, changes: Mapping[str, str]) -> User:
 @transaction.atomic
 def deactivate(*, person: User, now: datetime) -> None:
     """Close an account. Every session of it ends with this transaction."""
-    person = User.objects.select_for_update().get(pk=person.pk)
+    person = lock_account(person)
     person.is_active = False
     person.save(update_fields=["is_active"])
     patient = Patient.objects.select_for_update().filter(user=person).first()

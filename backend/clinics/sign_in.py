@@ -13,6 +13,7 @@ import structlog
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.authentication import AUTHENTICATION_METHODS_SESSION_KEY
 from allauth.account.models import EmailAddress
+from allauth.core.context import request_context
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.core.internal.ratelimit import get_ip
 from allauth.headless.internal.restkit.response import ErrorResponse
@@ -27,6 +28,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.models import Session
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
@@ -205,6 +207,13 @@ class Adapter(DefaultAccountAdapter):  # type: ignore[misc]
             f"address {get_ip(request)}": settings.SIGN_IN_TRIES_AN_ADDRESS,
             _account(said.get("email", "")): settings.SIGN_IN_TRIES_AN_ACCOUNT,
         }
+
+    def welcome(self, request: HttpRequest, user: User) -> None:
+        """Tell somebody of an account that was made for them, and where its password is set."""
+        page = request.build_absolute_uri(reverse("account_reset_password"))
+        said = {"user": user, "clinic": user.clinic, "page": page}
+        with request_context(request):  # it is no request of the library's own
+            self.send_mail("account/email/welcome", user.email, said)
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """A mail server that is away fails nobody's request. Codes can be asked for again."""

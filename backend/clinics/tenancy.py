@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from django.apps.registry import Apps
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
+from backend import triggers
+from backend.triggers import Refusal
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -32,16 +35,16 @@ class Reference:
         return f"{self.table}_{self.column}_stays"
 
     @property
-    def guards(self) -> tuple[tuple[str, str, str, str], ...]:
-        """Name, event, table and condition of each trigger."""
+    def guards(self) -> tuple[Refusal, ...]:
         update = f"UPDATE OF {self.column}, {self.owner}"
         found = (
-            (f"{self.name}_insert", "INSERT", self.table, self._strays),
-            (f"{self.name}_update", update, self.table, self._strays),
+            Refusal(f"{self.name}_insert", "INSERT", self.table, self._strays),
+            Refusal(f"{self.name}_update", update, self.table, self._strays),
         )
         if self.of_library:
             return found
-        return (*found, (f"{self.name}_target", f"UPDATE OF {self.owner}", self.target, self._left))
+        moved = f"UPDATE OF {self.owner}"
+        return (*found, Refusal(f"{self.name}_target", moved, self.target, self._left))
 
     @property
     def _strays(self) -> str:
@@ -92,11 +95,8 @@ REFERENCES = (*CLINICS, *CARE, *DECISIONS, *TELLING)
 
 def install(schema_editor: BaseDatabaseSchemaEditor, references: tuple[Reference, ...]) -> None:
     """Make, or make again, the triggers of these references."""
-    trigger = _postgresql if schema_editor.connection.vendor == "postgresql" else _sqlite
     for reference in references:
-        for guard in reference.guards:
-            for statement in trigger(*guard):
-                schema_editor.execute(statement)
+        triggers.put_up(schema_editor, *reference.guards)
 
 
 def install_clinics(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
@@ -111,8 +111,7 @@ def take_down(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     """Before a table is changed. PostgreSQL changes it in place."""
     if schema_editor.connection.vendor == "sqlite":
         for reference in REFERENCES:
-            for name, *_ in reference.guards:
-                schema_editor.execute(f"DROP TRIGGER IF EXISTS {name}")
+            triggers.take_down(schema_editor, *reference.guards)
 
 
 def put_up(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
@@ -121,21 +120,3 @@ def put_up(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
         known = set(schema_editor.connection.introspection.table_names(cursor))
     there = [one for one in REFERENCES if {one.table, one.target} <= known]
     install(schema_editor, tuple(there))
-
-
-def _sqlite(name: str, event: str, table: str, condition: str) -> list[str]:
-    return [
-        f"DROP TRIGGER IF EXISTS {name}",
-        f"CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH ROW "
-        f"WHEN {condition} BEGIN SELECT RAISE(ABORT, '{name}'); END",
-    ]
-
-
-def _postgresql(name: str, event: str, table: str, condition: str) -> list[str]:
-    return [
-        f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger AS $$ BEGIN "
-        f"IF {condition} THEN RAISE EXCEPTION '{name}' USING ERRCODE = '23503'; END IF; "
-        "RETURN NEW; END $$ LANGUAGE plpgsql",
-        f"CREATE OR REPLACE TRIGGER {name} BEFORE {event} ON {table} "
-        f"FOR EACH ROW EXECUTE FUNCTION {name}()",
-    ]

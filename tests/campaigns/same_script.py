@@ -83,12 +83,15 @@ class Script:
         self.pushes()
         self.feed()
         self.reports()
+        self.audit()
         self.tailoring()
         self.steps()
         self.protocols()
         self.judging()
         self.oneself()
         self.reminders()
+        self.files()
+        self.clinic()
         self.bad_bodies()
         self.bad_ids()
         self.account()
@@ -780,6 +783,19 @@ class Script:
             self.ask("cleo", "GET", at, expect=403)
             self.ask("ana", "GET", f"patients/{{otto_id}}/{kind}", expect=404)
 
+    def audit(self) -> None:
+        at = "audit-events"
+        for action in ("patient_check_ins", "patient_create", "flag_list", "nothing"):
+            self.pages_of("cleo", f"{at}?action={action}", limit=20)
+        for asked in self.few((
+            "patient_id={ben_id}", "patient_id={otto_id}", f"actor_id={UNKNOWN}", "to=2020-01-01",
+            "to=2020-01-01T00:00:00Z", "from=2100-01-01T00:00:00%2B01:00", "from=x", "action=%00",
+            "actor_id=x", "patient_id=", f"action={'å' * 61}", "cursor=x", "limit=201", "unknown=1",
+        ), 3):  # fmt: skip
+            self.ask("cleo", "GET", f"{at}?{asked}&limit=5")
+        for who, status in (("ana", 403), ("ben", 403), ("", 401), ("olga", 403)):
+            self.ask(who, "GET", at, expect=status)
+
     def tailoring(self) -> None:
         plan, today = "assignments/{plan}", self.today
         bike, dig = "phase-1/ca-bike", "phase-1/sg-iso-heel-dig"
@@ -864,14 +880,34 @@ class Script:
         for path in (f"{plan}/decisions", f"{plan}/decisions/{today}", "caseload?include=on_track"):
             self.ask("dan", "GET", path, expect=200)
         self.ask("bea", "GET", f"{plan}/decisions", expect=200)
+        for who, path in (("bea", "me/progress"), ("dan", "patients/{bea_id}/timeline")):
+            self.ask(who, "GET", path, expect=200, tag="chart")
+            self.ask(who, "GET", path, expect=304, If_None_Match="{chart_tag}")
+            for asked in self.few(("from=2020-01-01", "to=x", "from=2200-12-30&to=2200-12-31"), 2):
+                self.ask(who, "GET", f"{path}?{asked}")
+        self.ask("tom", "GET", "patients/{bea_id}/timeline", expect=404)
         for asked in self.few(("from=2020-01-01", "from=x", "to=2200-12-31", "limit=0"), 2):
             self.ask("dan", "GET", f"{plan}/decisions?{asked}")
         for day in self.few(("2020-01-01", "x", "2200-12-31", "%00"), 2):
             self.ask("dan", "GET", f"{plan}/decisions/{day}")
         for asked in self.few(("q=ÅBERG", "q=%25", "tier=x", "tier=on_track", "limit=1"), 2):
             self.ask("dan", "GET", f"caseload?{quote(asked, safe='=&%')}")
+        self.accounting()
         self.proposals(plan)
         self.stops()
+
+    def accounting(self) -> None:
+        for group in ("patient", "physiotherapist", "protocol", "phase", "week", "exercise_kind"):
+            asked = f"reports/adherence?group_by={group}&to={self.today}&heatmap=day"
+            self.ask("dan", "GET", asked, expect=200)
+            self.ask("dan", "GET", asked, expect=200, Accept="text/csv")
+        for asked in self.few((
+            "group_by=x", "from=x", "from=2200-12-31", "target=2", "min_due=-1", "min_due=4",
+            "cursor=x", "limit=0", "phase_id=%00", "protocol_id=x", "bom=1",
+        ), 4):  # fmt: skip
+            self.ask("dan", "GET", f"reports/adherence?{asked}")
+        self.ask("dan", "GET", "reports/adherence", expect=406, Accept="image/png")
+        self.ask("bea", "GET", "reports/adherence", expect=403)
 
     def proposals(self, plan: str) -> None:
         newest = {"version": "1.1.0", "change_note": "Anew"}
@@ -987,6 +1023,70 @@ class Script:
             self.ask("ben", "POST", "me/reminder-receipts", {"ids": ids})
         self.ask("ben", "PATCH", at, {"enabled": False}, expect=200)
 
+    # --- Files ------------------------------------------------------------------------------
+
+    def files(self) -> None:
+        wish = {
+            "kind": "sessions", "format": "csv", "from": "2026-01-01", "to": "2026-12-31",
+            "de_identified": False, "purpose": "Review",
+        }  # fmt: skip
+        self.ask("cleo", "POST", "exports", wish, expect=202, keep={"export": "id"})
+        refused: tuple[dict[str, Any], ...] = (
+            {"purpose": ""}, {"to": "2020-01-01"}, {"kind": "x"}, {"format": "pdf"}, {"x": 1},
+        )  # fmt: skip
+        for wrong in refused:
+            self.ask("cleo", "POST", "exports", wish | wrong)
+        for who in ("cleo", "ana", "ben"):
+            self.ask(who, "GET", "exports?limit=1")
+        self.ask("cleo", "GET", "exports/{export}", expect=200)
+        self.ask("cleo", "GET", f"exports/{UNKNOWN}/file", expect=404)
+        self.ask("ana", "GET", "exports/{export}", expect=403)
+
+    # --- Running the clinic -----------------------------------------------------------------
+
+    def clinic(self) -> None:
+        self.ask("cleo", "GET", "clinic", expect=200, tag="clinic")
+        self.ask("cleo", "GET", "clinic", expect=304, If_None_Match="{clinic_tag}")
+        self.ask("ana", "GET", "clinic", expect=403)
+        said = {"crisis_line": "90101 Å", "typing_delay_days": 6, "emergency_number": "113"}
+        self.ask("cleo", "PATCH", "clinic", said, expect=428)
+        self.ask("cleo", "PATCH", "clinic", said, expect=412, If_Match='"x"')
+        self.ask("cleo", "PATCH", "clinic", said, expect=200, If_Match="{clinic_tag}", tag="clinic")
+        for on in (False, True):
+            self.ask("cleo", "PATCH", "clinic", {"proposals_on": on}, expect=200, If_Match="*")
+        self.ask("dan", "GET", "progressions")
+        self.ask("ben", "GET", "me/sync/changes", expect=200)
+        for wrong in self.few((
+            {"name": "å" * 120}, {"name": "å" * 121}, {"timezone": "Mars"}, {"urgent_email": "x"},
+            {"upload_delay_days": 10**30}, {"typing_delay_days": 0}, {"emergency_number": "x"},
+            {"crisis_line": None}, {"x": 1}, {"urgent_contact": "😀" * 200},
+        ), 3):  # fmt: skip
+            self.ask("cleo", "PATCH", "clinic", wrong, If_Match="*")
+        self.staff()
+
+    def staff(self) -> None:
+        kim = {"email": "Kim@Example.org", "given_name": "Kim", "family_name": "Åberg",
+               "roles": ["physiotherapist"]}  # fmt: skip
+        self.ask("cleo", "POST", "staff", kim, expect=201, keep={"kim": "id"}, tag="kim", key="kim")
+        self.ask("cleo", "POST", "staff", kim, expect=201, key="kim")
+        for more in self.few((
+            {}, {"email": "BEA@example.org"}, {"email": "x"}, {"roles": []}, {"roles": ["x"]},
+            {"roles": ["clinic_admin"] * 2}, {"given_name": "å" * 81}, {"active": True},
+        ), 3):  # fmt: skip
+            self.ask("cleo", "POST", "staff", {**kim, **more}, expect=422)
+        self.pages_of("cleo", "staff", limit=2)
+        self.ask("ana", "GET", "staff", expect=403)
+        at = "staff/{kim}"
+        self.ask("cleo", "PATCH", at, {"can_publish": True}, expect=412, If_Match='"x"')
+        self.ask("cleo", "PATCH", at, {"can_publish": True}, expect=200, If_Match="{kim_tag}")
+        self.ask("cleo", "PATCH", "staff/{ana_id}", {"active": False}, expect=422)
+        for who in ("{kim}", "{ana_id}", "{dan_id}", UNKNOWN, "x"):
+            said = {"active": False, "reassign_to": who}
+            self.ask("cleo", "PATCH", at, said)
+        self.ask("cleo", "PATCH", f"staff/{UNKNOWN}", {}, expect=404)
+        self.ask("cleo", "PATCH", at, {"active": False}, expect=200)
+        self.ask("cleo", "PATCH", at, {"active": True}, expect=200)
+
     # --- Nonsense ---------------------------------------------------------------------------
 
     def bad_bodies(self) -> None:
@@ -1003,6 +1103,8 @@ class Script:
             ("ana", "POST", "patients/{bea_id}/assignments/preview"),
             ("ana", "POST", "assignments/{bea_plan}/pause"),
             ("ana", "POST", "assignments/{bea_plan}/end"), ("", "POST", f"{AUTH}/auth/login"),
+            ("cleo", "PATCH", "clinic"), ("cleo", "POST", "staff"),
+            ("cleo", "PATCH", "staff/{kim}"),
         )), 4):  # fmt: skip
             bodies = [*NOT_JSON, *(json.dumps(one).encode() for one in NOT_OBJECTS)]
             for raw in bodies[number % 4 :: 4]:

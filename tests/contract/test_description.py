@@ -27,6 +27,7 @@ OPERATIONS = {
     "me_update": "PATCH /me",
     "plan_get": "GET /me/plan",
     "my_assignments": "GET /me/assignments",
+    "progress_get": "GET /me/progress",
     "session_list": "GET /me/sessions",
     "session_get": "GET /me/sessions/{id}",
     "session_put": "PUT /me/sessions/{id}",
@@ -69,7 +70,12 @@ OPERATIONS = {
     "episode_update": "PATCH /episodes/{id}",
     "patient_sessions": "GET /patients/{id}/sessions",
     "patient_check_ins": "GET /patients/{id}/check-ins",
+    "patient_timeline": "GET /patients/{id}/timeline",
     "patient_reminders": "GET /patients/{id}/reminders",
+    "export_create": "POST /exports",
+    "export_list": "GET /exports",
+    "export_get": "GET /exports/{id}",
+    "export_file": "GET /exports/{id}/file",
     "assessment_list": "GET /patients/{id}/assessments",
     "assessment_create": "POST /patients/{id}/assessments",
     "assignment_create": "POST /patients/{id}/assignments",
@@ -90,36 +96,47 @@ OPERATIONS = {
     "progression_list": "GET /progressions",
     "progression_get": "GET /progressions/{id}",
     "progression_decide": "POST /progressions/{id}/decision",
+    "clinic_get": "GET /clinic",
+    "clinic_update": "PATCH /clinic",
+    "staff_list": "GET /staff",
+    "staff_create": "POST /staff",
+    "staff_update": "PATCH /staff/{id}",
+    "audit_list": "GET /audit-events",
+    "report_adherence": "GET /reports/adherence",
 }
 
 # Lists of words are names of types.
 ENUMS = {
-    "AdjustmentCode", "AlertLevel", "AssignmentEnd", "AssignmentStatus", "BodyRegion",
-    "CaseloadTier", "ChangeOp", "ClockState", "ConditionCode", "ConsentCode", "CriterionResult",
-    "DayColour", "DayType", "DecisionOutcome", "DecisionReason", "DifferenceKind", "DoseSide",
-    "DoseUnit", "EffortScale", "EntryState", "EpisodeEndReason", "EvidenceTag", "ExerciseKind",
-    "ExerciseSide", "FlagAction", "FlagLevel", "FlagStatus", "HillPattern", "Ketones", "LadderStep",
+    "AdherenceGrouping", "AdjustmentCode", "AlertLevel", "AssignmentEnd", "AssignmentStatus",
+    "AuditOutcome", "BodyRegion", "CaseloadTier", "ChangeOp", "ClockState", "ConditionCode",
+    "ConsentCode", "CriterionResult", "DateOutcome", "DayColour", "DayType", "DecisionOutcome",
+    "DecisionReason", "DifferenceKind", "DoseSide", "DoseUnit", "EffortScale", "EntryState",
+    "EpisodeEndReason", "EvidenceTag", "ExerciseKind", "ExerciseSide", "ExportFormat", "ExportKind",
+    "ExportStatus", "FlagAction", "FlagLevel", "FlagStatus", "HillPattern", "Ketones", "LadderStep",
     "LegSymptom", "MediaType", "PainAdviceCode", "PainWord", "PartOfDay", "PatientStatus",
     "Platform", "ProblemRegion", "ProgressionStatus", "ProtocolEffortScale", "ProtocolGate",
     "ProtocolStatus", "PushKind", "Recommendation", "RecordType", "ReminderChannel", "ReminderKind",
     "ReminderReason", "ReminderStatus", "Role", "ScheduleKind", "ScreenCode", "ScreeningMoment",
-    "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason", "SlotStatus", "StopSignCode",
-    "TailoringOp", "Timeliness", "UploadStatus", "Weekday", "WorseWith",
+    "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason", "SlotStatus", "StaffRole",
+    "StopSignCode", "TailoringOp", "TimelineMark", "TimelineMetric", "Timeliness", "UploadStatus",
+    "Weekday", "WorseWith",
 }  # fmt: skip
 
 PUBLIC = {"meta_get", "enrolment_check"}
 KEYED = {
+    "export_create",
     "exercise_create", "protocol_create", "protocol_publish", "protocol_retire", "patient_create",
     "episode_create", "invitation_create", "assessment_create", "assignment_create",
     "assignment_pause", "assignment_resume", "assignment_end", "flag_acknowledge", "flag_resolve",
     "stop_clear", "progression_evaluate", "progression_propose_version", "progression_decide",
-    "reminder_snooze",
+    "reminder_snooze", "staff_create",
 }  # fmt: skip
 MATCHED = {
     "me_update": False, "exercise_update": False, "patient_update": True, "episode_update": False,
     "protocol_update": True, "protocol_publish": True, "protocol_retire": True,
     "assignment_pause": True, "assignment_resume": True, "assignment_end": True,
     "assignment_tailor": True, "progression_decide": True, "reminder_settings_update": False,
+    "clinic_update": True, "staff_update": False,
 }  # fmt: skip
 
 

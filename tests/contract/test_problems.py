@@ -36,6 +36,8 @@ CODES = {
     "already-decided": 409,
     "progression-open": 409,
     "nothing-stands": 409,
+    "last-admin": 409,
+    "export-not-ready": 409,
     "stop-standing": 409,
     "request-in-progress": 409,
     "cursor-expired": 410,

@@ -30,7 +30,14 @@ from schemathesis.transport.wsgi import WSGITransport
 
 from backend.api.documents import description
 from backend.clinics.models import User
-from tests.service.cast import OwnPhone, Somebody, make_episode, make_patient, make_reminder
+from tests.service.cast import (
+    OwnPhone,
+    Somebody,
+    make_episode,
+    make_patient,
+    make_reminder,
+    make_staff,
+)
 from tests.service.test_catalogue import OWN
 
 WHOLE = "SCHEMATHESIS_EXAMPLES" in os.environ
@@ -46,7 +53,7 @@ pytestmark = [
 ROLES = {
     "ben": ("patient", "sync", "reminders"),
     "ana": ("exercises", "protocols", "patients", "plans"),
-    "cleo": ("account",),
+    "cleo": ("account", "clinic", "audit"),
     "nobody": ("account",),
 }
 
@@ -182,6 +189,7 @@ def there(ana, ben, bea, plan_of_ben, thigh, grade_1, harbour, now) -> There:
             "/me/sessions/": ben.logs(slot, plan_of_ben)["id"],
             "/me/check-ins/": ben.checks_in()["id"],
             "/me/reminders/": str(reminder.pk),
+            "/staff/": str(make_staff(harbour, "Kim", is_physiotherapist=True).user.pk),
             "/me/devices/": "0193448e-5d2a-7c11-9a4e-3b1f5d6c7e80",
         },
         fields={
@@ -192,7 +200,7 @@ def there(ana, ben, bea, plan_of_ben, thigh, grade_1, harbour, now) -> There:
             "episode_id": str(free.pk), "start_phase_id": "phase-1",
             "assignment_id": plan_of_ben["id"], "assignment_version": plan_of_ben["version"],
             "slot_id": slot["slot_id"], "prescription_id": slot["items"][0]["prescription_id"],
-            "physiotherapist_id": str(ana.user.pk),
+            "physiotherapist_id": str(ana.user.pk), "reassign_to": str(ana.user.pk),
             "easier": "sg-nordic", "harder": "sg-nordic",
             "code": "grade_recorded", "unit": "0/1",
             "version": "1.0.0", "cohort": 3, "trace": [1], "ids": [str(reminder.pk)],

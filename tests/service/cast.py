@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import zlib
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -11,12 +13,14 @@ from uuid import UUID, uuid4
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import transaction
+from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 
 from backend.care import deciding
 from backend.clinics.models import Clinic, Episode, Patient, User
 from backend.notifications.models import Message, key_of
+from backend.reports.models import Export, ExportPart
 from protocols.models import ProtocolVersion
 
 Answer = Any  # a response as the test client gives it, with `json()` and `request`
@@ -54,13 +58,14 @@ class Somebody:
         if self.token:
             sent.setdefault("X-Session-Token", self.token)
         data = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
-        return self.client.generic(
+        answer = self.client.generic(
             method,
             f"/api/v1/{path}",
             data,
             sent.pop("Content-Type", "application/json"),
             headers=sent,
         )
+        return _whole(answer) if getattr(answer, "streaming", False) else answer
 
     def get(self, path: str, expect: int = 200, **headers: Any) -> Any:
         return self._read(self.call("GET", path, **headers), expect)
@@ -86,6 +91,14 @@ class Somebody:
         wanted = (expect,) if isinstance(expect, int) else expect
         assert answer.status_code in wanted, (answer.status_code, answer.content[:2000])
         return json.loads(answer.content) if answer.content else None
+
+
+def _whole(answer: Answer) -> Answer:
+    """What comes piece by piece, as one."""
+    content = b"".join(answer.streaming_content)
+    whole: Any = HttpResponse(content, status=answer.status_code, headers=dict(answer.items()))
+    whole.request = answer.request
+    return whole
 
 
 @dataclass
@@ -271,3 +284,16 @@ def make_newer(
         sha256=uuid4().hex * 2,
         published_at=now,
     )
+
+
+def make_export(clinic: Clinic, by: User, purpose: str, now: datetime) -> Export:
+    """A file that is ready, and says what it is for."""
+    content = purpose.encode()
+    row = Export.objects.create(
+        clinic=clinic, asked_by=by, kind="sessions", format="csv", from_on=now.date(),
+        to_on=now.date(), purpose=purpose, status="ready", created_at=now, ready_at=now,
+        sha256=hashlib.sha256(content).hexdigest(), size=len(content),
+        expires_at=now + timedelta(hours=24),
+    )  # fmt: skip
+    ExportPart.objects.create(export=row, number=0, content=zlib.compress(content))
+    return row

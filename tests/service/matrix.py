@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 from django.apps import apps
 from django.contrib.sessions.models import Session as SignInSession
 from django.db import transaction
+from django.utils import timezone
 from drf_spectacular.generators import SchemaGenerator
 
 from backend.api.base import Endpoint
@@ -30,6 +32,7 @@ from tests.service.cast import (
     Staff,
     make_clinic,
     make_episode,
+    make_export,
     make_newer,
     make_patient,
     make_reminder,
@@ -73,6 +76,7 @@ WHO = {
     "me_update": "PTA",
     "plan_get": "P",
     "my_assignments": "P",
+    "progress_get": "P",
     "session_list": "P",
     "session_get": "P",
     "session_put": "P",
@@ -115,7 +119,12 @@ WHO = {
     "episode_update": "T",
     "patient_sessions": "T",
     "patient_check_ins": "T",
+    "patient_timeline": "TA",
     "patient_reminders": "TA",
+    "export_create": "A",
+    "export_list": "A",
+    "export_get": "A",
+    "export_file": "A",
     "assessment_list": "T",
     "assessment_create": "T",
     "assignment_create": "T",
@@ -136,6 +145,13 @@ WHO = {
     "progression_evaluate": "T",
     "progression_propose_version": "T",
     "progression_decide": "T",
+    "clinic_get": "A",
+    "clinic_update": "A",
+    "staff_list": "A",
+    "staff_create": "A",
+    "staff_update": "A",
+    "audit_list": "A",
+    "report_adherence": "TA",
 }
 
 # Who calls, and as what. Those that are not let in would be allowed but for their session.
@@ -255,6 +271,7 @@ class World:
     olga: Staff
     tags: dict[tuple[str, str], str] = field(default_factory=dict)
     library: ProtocolVersion = field(init=False)
+    made_at: datetime = field(init=False)
 
     def caller(self, case: Case) -> Somebody:
         """Who of this role is nearest to being allowed."""
@@ -372,6 +389,8 @@ def make_world(now: datetime) -> World:
             world.tags[name, relation] = answer["ETag"]
     for name in READ_AT:
         world.tags[name, "unknown"] = world.tags[name, "elsewhere"]
+    world.tags |= {("clinic", relation): "*" for relation in RELATIONS}  # the caller's own, always
+    world.made_at = timezone.now()
     return world
 
 
@@ -454,12 +473,14 @@ def _life(now: datetime, clinic: Clinic, by: Staff, name: str, mark: str) -> Ids
     stopped = make_patient(clinic, f"Ida-{mark}", now, by.user, family_name=mark).patient
     by.records(stopped, "nprs_worst", 4, unit="0-10", note=mark, findings=["fever_with_pain"])
     flag = Flag.objects.get(patient=patient, code="night_pain")
+    colleague = make_staff(clinic, f"Kim-{mark}", is_physiotherapist=True).user
     return {
         "patient": str(patient.pk),
         "patient_id": str(patient.pk),
         "clinic_id": str(clinic.pk),
         "user_id": str(patient.user_id),
         "physiotherapist_id": str(by.user.pk),
+        "colleague": str(colleague.pk),
         "invitee": str(invitee.pk),
         "code": code,
         "exercise": exercise["id"],
@@ -480,6 +501,7 @@ def _life(now: datetime, clinic: Clinic, by: Staff, name: str, mark: str) -> Ids
         "stopped": str(stopped.pk),
         "device": device,
         "reminder": str(reminder.pk),
+        "export": str(make_export(clinic, by.user, mark, now).pk),
     }
 
 
@@ -566,10 +588,21 @@ def _step(world: World, ids: Ids) -> dict[str, Any]:
     return {"from": world.ben.today.isoformat(), "reason": "Away"}
 
 
+def _export(world: World, ids: Ids) -> dict[str, Any]:
+    today = world.ben.today.isoformat()
+    wish = {"kind": "sessions", "format": "csv", "from": today, "to": today, "purpose": "Review"}
+    return {**wish, "de_identified": False}
+
+
 def _tailored(world: World, ids: Ids) -> dict[str, Any]:
     changes = [{"op": "remove", "key": "phase-1/ca-bike"}]
     on = world.ben.today.isoformat()
     return {"effective_date": on, "reason": "Too much", "changes": changes}
+
+
+def _until_then(world: World, ids: Ids) -> str:
+    """What was there when the world was made: each call adds to it."""
+    return f"to={quote(world.made_at.isoformat())}"
 
 
 def _next_revision(world: World, ids: Ids) -> str:
@@ -581,6 +614,10 @@ def _said(**body: object) -> Callable[[World, Ids], object]:
 
 
 OF_PATIENT = Recipe("patient")
+NEW_COLLEAGUE = {
+    "email": "new@example.org", "given_name": "New", "family_name": "Staff",
+    "roles": ["physiotherapist"],
+}  # fmt: skip
 NEWER = "99.0.0"  # of the library's protocol
 EVERYBODY = ("own", "peer")  # whose phones are told when an exercise of the clinic changes
 
@@ -591,6 +628,7 @@ RECIPES = {
     "me_update": Recipe(body=_said(timezone="Europe/Oslo")),
     "plan_get": Recipe(),
     "my_assignments": Recipe(),
+    "progress_get": Recipe(),
     "session_list": Recipe(),
     "session_get": Recipe("session"),
     "session_put": Recipe("session", _session, makes=True),
@@ -633,7 +671,12 @@ RECIPES = {
     "episode_update": Recipe("episode", _said(title="Thigh")),
     "patient_sessions": Recipe("patient", query=lambda _, __: "include=history"),
     "patient_check_ins": Recipe("patient", query=lambda _, __: "include=history"),
+    "patient_timeline": OF_PATIENT,
     "patient_reminders": OF_PATIENT,
+    "export_create": Recipe(body=_export),
+    "export_list": Recipe(),
+    "export_get": Recipe("export"),
+    "export_file": Recipe("export"),
     "assessment_list": OF_PATIENT,
     "assessment_create": Recipe("patient", _measured),
     "assignment_create": Recipe("patient", _assignment),
@@ -654,6 +697,13 @@ RECIPES = {
     "progression_evaluate": Recipe("assignment", _said(to_phase_id="phase-2")),
     "progression_propose_version": Recipe("assignment", _said(protocol_version=NEWER)),
     "progression_decide": Recipe("progression", _said(outcome="approve"), tag="progression"),
+    "clinic_get": Recipe(),
+    "clinic_update": Recipe(body=_said(crisis_line="Night and day"), tag="clinic"),
+    "staff_list": Recipe(),
+    "staff_create": Recipe(body=_said(**NEW_COLLEAGUE)),
+    "staff_update": Recipe("colleague", _said(can_publish=True)),
+    "audit_list": Recipe(query=_until_then, filters=("patient_id",)),
+    "report_adherence": Recipe(query=lambda world, _: f"to={world.ben.today}&heatmap=day"),
 }
 
 
@@ -797,7 +847,9 @@ ABOUT_PATIENTS = (
 )  # fmt: skip
 AUDITED = (
     "caseload_list", "patient_list", "patient_create", "flag_list", "progression_list",
-    "protocol_publish", "protocol_retire",
+    "protocol_publish", "protocol_retire", "clinic_get", "clinic_update",
+    "staff_list", "staff_create", "staff_update", "audit_list", "report_adherence",
+    "export_create", "export_list", "export_get", "export_file",
 )  # fmt: skip
 
 

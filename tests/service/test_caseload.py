@@ -537,7 +537,8 @@ def test_the_number_of_queries_does_not_depend_on_the_clinic(
         pytest.param([("partial", 0.4), ("partial", 0.6)], (0, 1, 0, 0.6), id="the better dose"),
         pytest.param([("skipped", 0), ("partial", 0.3)], (0, 1, 0, 0.3), id="the better outcome"),
         pytest.param([("skipped", 0)], (0, 0, 1, 0), id="skipped"),
-        pytest.param([("open", 0.5)], (0, 0, 0, 0.5), id="never finished"),
+        pytest.param([("open", 0.5)], (0, 0, 0, 0), id="never finished"),
+        pytest.param([("open", 0.9), ("partial", 0.4)], (0, 1, 0, 0.4), id="finished elsewhere"),
     ],
 )
 def test_the_best_session_of_a_slot_counts(

@@ -23,13 +23,21 @@ TAGGED = {
     "me_get", "plan_get", "session_get", "check_in_get", "exercise_list", "exercise_get",
     "patient_get", "protocol_list", "protocol_get", "protocol_versions", "protocol_diff",
     "assignment_get", "progression_get", "decision_list", "decision_get", "reminder_settings_get",
+    "patient_timeline", "progress_get", "clinic_get",
+    "report_adherence",
 }  # fmt: skip
 REQUIRED = {
     "patient_update", "protocol_update", "protocol_publish", "protocol_retire",
     "assignment_pause", "assignment_resume", "assignment_end", "progression_decide",
-    "assignment_tailor",
+    "assignment_tailor", "clinic_update",
 }  # fmt: skip
-OPTIONAL = {"me_update", "episode_update", "exercise_update", "reminder_settings_update"}
+OPTIONAL = {
+    "me_update",
+    "episode_update",
+    "exercise_update",
+    "reminder_settings_update",
+    "staff_update",
+}
 
 
 @pytest.fixture
@@ -45,18 +53,22 @@ def now(clock: time_machine.Traveller) -> datetime:
 
 @dataclass
 class Office:
-    """Ana and Ben with one of everything that has a tag."""
+    """Ana and Ben with one of everything that has a tag, and Cleo, who runs the clinic."""
 
     ana: Staff
     ben: OwnPhone
+    cleo: Staff
     paths: dict[str, str]  # operation → address
 
     def who(self, operation: str) -> Somebody:
-        return self.ben if self.paths[operation].split("/")[0] == "me" else self.ana
+        first = self.paths[operation].split("/")[0]
+        return {"me": self.ben, "clinic": self.cleo, "staff": self.cleo}.get(first, self.ana)
 
 
 @pytest.fixture
-def office(ana: Staff, ben: OwnPhone, plan_of_ben: Any, grade_1: ProtocolVersion) -> Office:
+def office(
+    ana: Staff, ben: OwnPhone, cleo: Staff, plan_of_ben: Any, grade_1: ProtocolVersion
+) -> Office:
     session = ben.logs(ben.slot(), plan_of_ben, note="Ångström ✓")
     check_in = ben.checks_in(stiffness=3)
     ben.patch("me/reminder-settings", {"enabled": True, "times": ["18:00"]})
@@ -69,7 +81,7 @@ def office(ana: Staff, ben: OwnPhone, plan_of_ben: Any, grade_1: ProtocolVersion
     plan, patient = f"assignments/{plan_of_ben['id']}", f"patients/{ben.patient.pk}"
     proposal = ana.post(f"assignments/{plan_of_ben['id']}/progressions", {}, 201)
     library = f"protocols/{grade_1.protocol_id}"
-    return Office(ana, ben, {
+    return Office(ana, ben, cleo, {
         "me_get": "me", "me_update": "me", "plan_get": "me/plan",
         "session_get": f"me/sessions/{session['id']}",
         "check_in_get": f"me/check-ins/{check_in['id']}",
@@ -78,6 +90,7 @@ def office(ana: Staff, ben: OwnPhone, plan_of_ben: Any, grade_1: ProtocolVersion
         "exercise_list": "exercises", "exercise_get": f"exercises/{exercise['id']}",
         "exercise_update": f"exercises/{exercise['id']}",
         "patient_get": patient, "patient_update": patient,
+        "patient_timeline": f"{patient}/timeline", "progress_get": "me/progress",
         "episode_update": f"episodes/{plan_of_ben['episode_id']}",
         "protocol_list": "protocols", "protocol_get": library,
         "protocol_update": f"protocols/{draft['id']}/draft",
@@ -90,6 +103,9 @@ def office(ana: Staff, ben: OwnPhone, plan_of_ben: Any, grade_1: ProtocolVersion
         "decision_list": f"{plan}/decisions", "decision_get": f"{plan}/decisions/{ben.today}",
         "progression_get": f"progressions/{proposal['id']}",
         "progression_decide": f"progressions/{proposal['id']}/decision",
+        "clinic_get": "clinic", "clinic_update": "clinic",
+        "staff_update": f"staff/{ana.user.pk}",
+        "report_adherence": "reports/adherence",
     })  # fmt: skip
 
 
@@ -127,6 +143,9 @@ def test_reads_without_a_tag_are_few_and_known(office: Office) -> None:
         "meta_get", "my_assignments", "session_list", "check_in_list", "sync_changes",
         "patient_list", "episode_list", "patient_sessions", "patient_check_ins", "assessment_list",
         "progression_list", "flag_list", "caseload_list", "reminder_list", "patient_reminders",
+        "export_list", "export_get", "export_file",
+        "staff_list",
+        "audit_list",
     }  # fmt: skip
 
 
@@ -208,6 +227,8 @@ def bodies(office: Office, grade_1: ProtocolVersion) -> dict[str, Any]:
         "assignment_resume": step,
         "assignment_end": step,
         "progression_decide": {"outcome": "approve"},
+        "clinic_update": {"typing_delay_days": 6},
+        "staff_update": {"given_name": "Anna"},
         "assignment_tailor": {
             "effective_date": step["from"],
             "reason": "Too much",
@@ -219,8 +240,8 @@ def bodies(office: Office, grade_1: ProtocolVersion) -> dict[str, Any]:
 def current(office: Office, operation: str) -> Any:
     """The tag of what an operation changes."""
     path = office.paths[operation]
-    if operation == "episode_update":
-        return office.ana.call("PATCH", path, {})["ETag"]
+    if operation in ("episode_update", "staff_update"):
+        return office.who(operation).call("PATCH", path, {})["ETag"]
     read = {
         "protocol_update": path.replace("/draft", "?version=draft"),
         "protocol_publish": path.replace("/publish", "?version=draft"),

@@ -111,7 +111,6 @@ def test_every_change_at_once(ana: Staff, ben: OwnPhone, running: Any) -> None:
 
 
 def test_who_tailored_is_written_down(ana: Staff, ben: OwnPhone, running: Any) -> None:
-    AuditEvent.objects.all().delete()
     change = {"op": "set_limit", "key": DIG, "during_max": 1}
     shown = tailor(ana, running, change, reason="Hurts above the knee")
 

@@ -216,19 +216,19 @@ def test_operators_are_told_why(ana: Staff, ben: OwnPhone, elsewhere: Clinic) ->
 
 
 def installed() -> set[str]:
-    """The triggers there are."""
+    """The triggers there are, but those of the audit, which have a test of their own."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal")
         else:
             cursor.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
-        return {row[0] for row in cursor.fetchall()}
+        return {row[0] for row in cursor.fetchall() if not row[0].startswith("audit_")}
 
 
 @pytest.mark.django_db
 def test_the_triggers_are_there_after_all_migrations() -> None:
     """A migration that remakes a table on SQLite drops them; it has to put them back."""
-    expected = {guard[0] for one in REFERENCES.values() for guard in one.guards}
+    expected = {guard.name for one in REFERENCES.values() for guard in one.guards}
 
     assert installed() == expected
     assert len(expected) == 28

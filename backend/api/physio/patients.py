@@ -270,14 +270,16 @@ def _named(words: str) -> Q:
 
 
 def _physiotherapist(view: StaffEndpoint, id: UUID | None) -> User:
-    """Who shall treat the patient: an active colleague, or the caller where nobody is named."""
+    """Who shall treat the patient: an active colleague, or the caller where nobody is named.
+
+    Locked, because an account that ends hands over the patients whom it has by then.
+    """
     person = view.person
-    if id is None and person.is_physiotherapist:
-        return person
-    if id is None:
+    if id is None and not person.is_physiotherapist:
         raise ValidationFailed.at("#/physiotherapist_id", "required", _("Say who treats."))
-    found = User.objects.filter(
-        pk=id, clinic=person.clinic, is_physiotherapist=True, is_active=True
+    rows = User.objects.select_for_update(of=("self",), no_key=True)
+    found = rows.filter(
+        pk=id or person.pk, clinic=person.clinic, is_physiotherapist=True, is_active=True
     ).first()
     if found is None:
         raise ValidationFailed.at(

@@ -32,7 +32,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from backend.audit.models import AuditEvent
+from backend.audit.actions import begin_demo
+from backend.audit.models import AuditEvent, Chain
 from backend.care import models as care
 from backend.clinics import actions
 from backend.clinics import models as people
@@ -84,6 +85,7 @@ BELONGINGS: tuple[tuple[type[models.Model], str], ...] = (
     (ProtocolVersion, "clinic_id"),
     (Exercise, "clinic_id"),
     (AuditEvent, "clinic_id"),
+    (Chain, "clinic_id"),
     (people.User, "clinic_id"),
     (people.Clinic, "pk"),
 )
@@ -163,14 +165,7 @@ def _staffed(place: Place, now: datetime) -> User:
     """The clinic with its staff, and of them the physiotherapist who treats."""
     clinic = Clinic.objects.filter(pk=CLINIC_IDS[place.name]).first()
     if clinic is None:
-        clinic = actions.create_clinic(
-            id=CLINIC_IDS[place.name],
-            name=place.title,
-            timezone=place.timezone,
-            second_factor_required=place.second_factor,
-            urgent_contact=f"Front desk of {place.title}",
-            now=now - OPENED_BEFORE,
-        )
+        clinic = _opened(place, now)
     standing = {user.email: user for user in User.objects.filter(clinic=clinic)}
     treating = []
     for colleague in STAFF:
@@ -195,6 +190,20 @@ def _staffed(place: Place, now: datetime) -> User:
         if colleague.physiotherapist:
             treating.append(person)
     return treating[0]
+
+
+@transaction.atomic
+def _opened(place: Place, now: datetime) -> Clinic:
+    """A new clinic, and from its first audit event on one whose audit may be deleted."""
+    begin_demo(clinic_id=CLINIC_IDS[place.name])
+    return actions.create_clinic(
+        id=CLINIC_IDS[place.name],
+        name=place.title,
+        timezone=place.timezone,
+        second_factor_required=place.second_factor,
+        urgent_contact=f"Front desk of {place.title}",
+        now=now - OPENED_BEFORE,
+    )
 
 
 def _patient_of(story: Story, by: User) -> Patient | None:

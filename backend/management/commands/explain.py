@@ -6,11 +6,12 @@ import json
 from argparse import ArgumentParser
 from datetime import date
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from backend.audit.actions import note_command
 from backend.care.models import Assignment
 from backend.care.selectors import course_of
 from backend.reports.decisions import Told, explanation_shown
@@ -28,7 +29,17 @@ class Command(BaseCommand):
         row = Assignment.objects.with_record().filter(pk=options["assignment"]).first()
         if row is None:
             raise CommandError("There is no such assignment.")
-        told = Told.of(course_of(row), row.patient, timezone.now())
+        now = timezone.now()
+        note_command(
+            command="explain",
+            action="explain",
+            clinic_id=row.patient.clinic_id,
+            patient_id=row.patient_id,
+            object_id=row.pk,
+            run=uuid4(),
+            now=now,
+        )
+        told = Told.of(course_of(row), row.patient, now)
         judged = told.on(options["date"])
         if judged is None:
             raise CommandError("This date was not judged: the plan does not cover it so far.")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 from django.utils import timezone
 
+from backend.audit.actions import note_command
 from backend.care import reviewing
 from backend.clinics.models import Clinic
 
@@ -27,7 +29,17 @@ class Command(BaseCommand):
         clinic = Clinic.objects.filter(pk=options["clinic"]).first()
         if clinic is None:
             raise CommandError("There is no such clinic.")
-        judged = reviewing.switch_proposals(
-            clinic=clinic, on=options["wish"] == "on", now=timezone.now()
-        )
+        on, now = options["wish"] == "on", timezone.now()
+        with transaction.atomic():
+            before = reviewing.set_proposals(clinic=clinic, on=on)
+            note_command(
+                command="proposals",
+                action="proposals_switch",
+                clinic_id=clinic.pk,
+                run=uuid4(),
+                now=now,
+                before={"proposals_on": before},
+                after={"proposals_on": on},
+            )
+        judged = reviewing.follow_switch(clinic=clinic, on=on, now=now)
         self.stdout.write(f"Proposals are {options['wish']}; patients judged again: {judged}.")

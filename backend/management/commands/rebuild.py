@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 from django.utils import timezone
 from rich.console import Console
 from rich.progress import Progress
 
-from backend.care.rebuilding import rebuild
+from backend.audit.actions import note_command
+from backend.care.rebuilding import Changed, rebuild
 from backend.clinics.models import Clinic, Patient
 
 
@@ -40,27 +45,52 @@ class Command(BaseCommand):
         quiet: bool,
         **options: Any,
     ) -> None:
-        ids = _patients(patient, clinic)
+        patients, run = _patients(patient, clinic), uuid4()
         console = Console(file=sys.stderr)
         differ, failed, now = 0, 0, timezone.now()
         with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-            for id in progress.track(ids, description="Patients"):
+            for id, of_clinic in progress.track(patients, description="Patients"):
+                noted = partial(_note, id, of_clinic, check, run, now)
                 try:
-                    changed = rebuild(patient_id=id, now=now, keep=not check)
+                    changed = _rebuilt(id, check, now, noted)
                 except Exception as error:  # of one patient; messages may quote what they wrote
                     failed += 1
+                    noted(has_failed=True)
                     self.stderr.write(f"patient {id}: not judged: {type(error).__name__}")
                     continue
                 differ += len(changed)
                 for one in () if quiet else changed:
                     self.stdout.write(f"patient {id}, plan {one}")
         done = "would be made anew" if check else "made anew"
-        self.stdout.write(f"{len(ids)} patients; {differ} plans {done}; {failed} not judged")
+        self.stdout.write(f"{len(patients)} patients; {differ} plans {done}; {failed} not judged")
         if failed or (differ and not quiet):
             sys.exit(1)
 
 
-def _patients(patient: UUID | None, clinic: UUID | None) -> list[UUID]:
+def _rebuilt(id: UUID, check: bool, now: datetime, noted: Callable[[], None]) -> list[Changed]:
+    """Kept together with its audit event, or not at all."""
+    with transaction.atomic():
+        changed = rebuild(patient_id=id, now=now, keep=not check)
+        noted()
+    return changed
+
+
+def _note(
+    id: UUID, clinic: UUID, check: bool, run: UUID, now: datetime, has_failed: bool = False
+) -> None:
+    note_command(
+        command="rebuild",
+        action="rebuild_check" if check else "rebuild",
+        clinic_id=clinic,
+        patient_id=id,
+        run=run,
+        now=now,
+        has_failed=has_failed,
+    )
+
+
+def _patients(patient: UUID | None, clinic: UUID | None) -> list[tuple[UUID, UUID]]:
+    """Ids of patients and of their clinics."""
     rows = Patient.objects.filter(assignments__isnull=False).distinct().order_by("pk")
     if patient is not None:
         if not Patient.objects.filter(pk=patient).exists():
@@ -70,4 +100,4 @@ def _patients(patient: UUID | None, clinic: UUID | None) -> list[UUID]:
         if not Clinic.objects.filter(pk=clinic).exists():
             raise CommandError("There is no such clinic.")
         rows = rows.filter(clinic=clinic)
-    return list(rows.values_list("pk", flat=True))
+    return list(rows.values_list("pk", "clinic_id"))

@@ -1,0 +1,573 @@
+"""How much of what was due was done, by patient and by group: sums of the day book, made in SQL.
+
+Sums come from the database, whatever is made of them from `protocols.engine.adherence`. Each
+statement begins with the same rows: closed dates of plans inside the window, with the key of the
+group that they belong to. No row of a date leaves the database, and the number of queries is the
+same for any clinic. Of patients, one page is summed up in full, and what the total needs of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from fractions import Fraction
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+from django.core.exceptions import EmptyResultSet
+from django.db import connection
+from django.db.models import (
+    BigIntegerField,
+    Case,
+    CharField,
+    Count,
+    DateField,
+    Exists,
+    F,
+    FloatField,
+    Func,
+    IntegerField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Sum,
+    Value,
+    When,
+)
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Cast, Coalesce, Concat
+
+from backend.care.models import Assignment, ClosedDay, Flag
+from backend.clinics.models import PatientQuerySet, User
+from protocols.engine.adherence import (
+    INTERRUPTION,
+    WHOLE,
+    Counts,
+    Pain,
+    Pair,
+    Spread,
+    Weeks,
+    letter_of,
+    pain_of,
+    spread_of,
+    weeks_of,
+)
+from protocols.engine.plan import days_from
+from protocols.models import ProtocolVersion
+
+NOBODY = "none"  # the key of those whom no physiotherapist treats
+A_MICROSECOND = timedelta(microseconds=1)
+AN_HOUR = 3_600_000_000  # of these
+
+
+class Grouping(StrEnum):
+    PATIENT = "patient"
+    PHYSIOTHERAPIST = "physiotherapist"
+    PROTOCOL = "protocol"
+    PHASE = "phase"
+    WEEK = "week"
+    EXERCISE_KIND = "exercise_kind"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Whose dates are counted, and which. `target` is in ten-thousandths."""
+
+    patients: PatientQuerySet
+    first: date
+    last: date
+    now: datetime
+    target: int
+    protocol_id: UUID | None = None
+    phase_id: str | None = None
+    only: Q | None = None
+
+    def days(self) -> QuerySet[ClosedDay]:
+        days = ClosedDay.objects.filter(
+            on__range=(self.first, self.last), closed_at__lte=self.now,
+            assignment__patient__in=self.patients,
+        )  # fmt: skip
+        return self._narrowed(days)
+
+    def _narrowed(self, days: QuerySet[ClosedDay]) -> QuerySet[ClosedDay]:
+        if self.protocol_id is not None:
+            days = days.filter(assignment__protocol_version__protocol_id=self.protocol_id)
+        if self.phase_id is not None:
+            days = days.filter(phase_id=self.phase_id)
+        return days if self.only is None else days.filter(self.only)
+
+    def of_patient(self) -> QuerySet[ClosedDay]:
+        """The same dates, of the patient of a query around."""
+        days = ClosedDay.objects.filter(
+            assignment__patient=OuterRef("pk"), on__range=(self.first, self.last),
+            closed_at__lte=self.now,
+        )  # fmt: skip
+        return self._narrowed(days)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """One row of the report. Weeks in a row and pain are told of patients, the spread of groups."""
+
+    key: str
+    label: str
+    counts: Counts
+    closed_at: datetime  # the newest date that is counted
+    weeks: Weeks | Pair = (0, 0)  # of a group: how many there are, and how many on target
+    pain: Pain | None = None
+    spread: Spread | None = None
+    days: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Total:
+    """Of everybody. `as_of` is when the newest date counted closed, `data_cutoff` when a phone was
+    last heard from: figures change when one of them does, and not before."""
+
+    due: int
+    done: int
+    not_heard: int
+    spread: Spread
+    as_of: datetime | None
+    data_cutoff: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagTimes:
+    """Flags about dates of the window, and how long people took over them, in hours."""
+
+    raised: int
+    to_acknowledge: float | None
+    to_resolve: float | None
+
+
+# --- The rows ---------------------------------------------------------------------------------
+
+
+class Monday(Func):
+    """The first date of an ISO week."""
+
+    output_field = DateField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **more: Any) -> Any:
+        return self.as_sql(
+            compiler, connection, template="date(%(expressions)s, 'weekday 0', '-6 days')", **more
+        )
+
+    def as_postgresql(self, compiler: Any, connection: Any, **more: Any) -> Any:
+        return self.as_sql(
+            compiler, connection, template="date_trunc('week', %(expressions)s)::date", **more
+        )
+
+
+class Weekday(Func):
+    """From 0, which is Monday."""
+
+    output_field = IntegerField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **more: Any) -> Any:
+        since = "julianday(%(expressions)s) - julianday(%(expressions)s, 'weekday 0', '-6 days')"
+        return self.as_sql(compiler, connection, template=f"CAST({since} AS integer)", **more)
+
+    def as_postgresql(self, compiler: Any, connection: Any, **more: Any) -> Any:
+        template = "(EXTRACT(ISODOW FROM %(expressions)s)::int - 1)"
+        return self.as_sql(compiler, connection, template=template, **more)
+
+
+HEARD = F("assignment__patient__last_received_at")
+SILENT_IS = Q(assignment__patient__last_received_at=None) | Q(
+    assignment__patient__last_received_at__lt=F("closed_at")
+)
+SILENT = Case(When(SILENT_IS, then=1), default=0, output_field=IntegerField())
+# Dates of patients with several plans may be there twice, and are counted by themselves.
+SEVERAL_IS = Q(
+    assignment__patient__in=Assignment.objects.values("patient")
+    .annotate(plans=Count("pk"))
+    .filter(plans__gt=1)
+    .values("patient")
+)
+TELLS = F("slots_completed") + F("slots_partial") + F("slots_skipped")
+PROTOCOL = F("assignment__protocol_version__protocol_id")
+KEYS: Mapping[Grouping, Combinable] = {
+    Grouping.PATIENT: F("assignment__patient_id"),
+    Grouping.PHYSIOTHERAPIST: Coalesce(
+        Cast("assignment__patient__physiotherapist_id", CharField()), Value(NOBODY)
+    ),
+    Grouping.PROTOCOL: PROTOCOL,
+    Grouping.PHASE: Concat(Cast(PROTOCOL, CharField()), Value("/"), F("phase_id")),
+    Grouping.WEEK: Monday("on"),
+    Grouping.EXERCISE_KIND: Value(""),
+}
+
+
+def _flag(name: str) -> Case:
+    return Case(When(**{name: True}, then=1), default=0, output_field=IntegerField())
+
+
+def _columns(key: Combinable) -> dict[str, Combinable]:
+    dose = Func(F("dose_ratios") * Value(WHOLE), function="ROUND", output_field=FloatField())
+    return {
+        "key": key,
+        "patient": F("assignment__patient_id"),
+        "plan": F("assignment_id"),
+        "day": F("on"),
+        "monday": Monday("on"),
+        "weekday": Weekday("on"),
+        "silent": SILENT,
+        "heard": HEARD,
+        "closed": F("closed_at"),
+        "active": _flag("is_active"),
+        "told": _flag("is_told"),
+        "several": Case(When(SEVERAL_IS, then=1), default=0, output_field=IntegerField()),
+        "sessions": F("sessions"),
+        "late": F("sessions_late"),
+        "pain": F("pain_during"),
+        "due": F("slots_due"),
+        "completed": F("slots_completed"),
+        "partial": F("slots_partial"),
+        "skipped": F("slots_skipped"),
+        "excused": F("slots_excused"),
+        "dose": Cast(dose, IntegerField()),
+        "kinds": F("kinds"),
+    }
+
+
+COUNTED = ("due", "completed", "partial", "skipped", "excused", "dose")
+UNFOLDED = {  # by database: the counts of each kind of exercise of a date, as rows
+    "postgresql": ("CAST(kind.value ->> {n} AS integer)", "jsonb_each(dates.kinds) kind"),
+    "sqlite": ("json_extract(kind.value, '$[{n}]')", "json_each(dates.kinds) kind"),
+}
+
+
+def _with(scope: Scope, grouping: Grouping | None, *, rest: str) -> tuple[str, tuple[Any, ...]]:
+    """A statement over `lived`: the rows, with what was done, and what of due is `known`."""
+    columns = _columns(KEYS[grouping] if grouping else Value(""))
+    if grouping is not Grouping.EXERCISE_KIND:
+        del columns["kinds"]
+    names = [f"c_{name}" for name in columns]
+    days = scope.days().annotate(**dict(zip(names, columns.values(), strict=True)))
+    sql, params = days.values_list(*names).query.sql_with_params()
+    parts = [f"dates ({', '.join(columns)}) AS ({sql})"]
+    rows = "dates"
+    if grouping is Grouping.EXERCISE_KIND:
+        parts.append(f"unfolded AS ({_by_kind(list(columns))})")
+        rows = "unfolded"
+    parts.append(
+        "lived AS (SELECT *, completed + partial AS done, "  # noqa: S608  # names of ours
+        f"due - silent * (due - completed - partial - skipped) AS known FROM {rows})"
+    )
+    return f"WITH {', '.join(parts)} {rest}", params
+
+
+def _by_kind(columns: Sequence[str]) -> str:
+    count, rows = UNFOLDED[connection.vendor]
+    kept = [f"dates.{name}" for name in columns if name not in ("key", "kinds", *COUNTED)]
+    counts = [f"{count.format(n=n)} AS {name}" for n, name in enumerate(COUNTED)]
+    return f"SELECT kind.key AS key, {', '.join(kept + counts)} FROM dates CROSS JOIN {rows}"  # noqa: S608
+
+
+def _ask(scope: Scope, grouping: Grouping | None, rest: str, *params: int) -> list[Any]:
+    try:
+        sql, given = _with(scope, grouping, rest=rest)
+    except EmptyResultSet:  # a page without patients
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(sql, (*given, *params))
+        return list(cursor.fetchall())
+
+
+# --- Sums -------------------------------------------------------------------------------------
+
+
+SUMMED = ("known", "completed", "partial", "skipped", "excused", "dose", "sessions", "late")
+SUMS = f"""
+SELECT key, MAX(closed), SUM(due - known), SUM((1 - several) * active), SUM((1 - several) * told),
+    {", ".join(f"SUM({name})" for name in SUMMED)}
+FROM lived GROUP BY key
+"""  # noqa: S608  # names of ours
+DAYS = """
+, days AS (
+    SELECT key, patient, day, MAX(active) AS active, MAX(told) AS told
+    FROM lived GROUP BY key, patient, day
+)
+SELECT key, SUM(active), SUM(told) FROM days GROUP BY key
+"""
+# What was missed of a plan so far, at the ends of rows: where the next date has something done. A
+# row is as long as what came to it since the end of the one before.
+RUNS = f"""
+, marked AS (
+    SELECT key, plan, day, SUM(known - done) OVER dates_of AS so_far,
+        LEAD(done) OVER dates_of AS next_done
+    FROM lived WHERE known > 0 WINDOW dates_of AS (PARTITION BY key, plan ORDER BY day)
+), runs AS (
+    SELECT key,
+        so_far - COALESCE(LAG(so_far) OVER (PARTITION BY key, plan ORDER BY day), 0) AS length
+    FROM marked WHERE next_done IS NULL OR next_done > 0
+)
+SELECT key, SUM(CASE WHEN length > 0 AND length < {INTERRUPTION} THEN 1 ELSE 0 END),
+    SUM(CASE WHEN length >= {INTERRUPTION} THEN 1 ELSE 0 END)
+FROM runs GROUP BY key
+"""  # noqa: S608  # names of ours
+WEEKS = f"""
+, weeks AS (
+    SELECT key, patient, monday, SUM(known) AS known, SUM(done) AS done
+    FROM lived GROUP BY key, patient, monday
+)
+SELECT key, COUNT(*), SUM(CASE WHEN done * {WHOLE} >= known * %s THEN 1 ELSE 0 END)
+FROM weeks WHERE known > 0 GROUP BY key
+"""  # noqa: S608  # names of ours
+
+
+def groups_of(scope: Scope, grouping: Grouping) -> list[Group]:
+    """Every group, in order of keys, as a table shows it. Four queries, five of groups that have
+    several patients."""
+    found = sorted(_summed(scope, grouping), key=lambda one: one.key)
+    labels = _labels(scope, grouping, [one.key for one in found])
+    found = [replace(one, label=labels.get(one.key, "")) for one in found]
+    if grouping is Grouping.PATIENT:
+        return found
+    spreads = _spreads(scope, grouping)
+    return [replace(one, spread=spreads[one.key]) for one in found]
+
+
+def patients_of(
+    scope: Scope, *, after: UUID | None = None, limit: int, least_due: int = 0
+) -> list[UUID]:
+    """The patients of a page, in order of their ids: those with a closed date in the window."""
+    rows: QuerySet[Any] = scope.patients.order_by("pk")
+    if after is not None:
+        rows = rows.filter(pk__gt=after)
+    if least_due:
+        known = Case(
+            When(SILENT_IS, then=TELLS), default=F("slots_due"), output_field=IntegerField()
+        )
+        due = scope.of_patient().order_by().values("assignment__patient")
+        sums = Subquery(due.annotate(sum=Sum(known)).values("sum"), BigIntegerField())
+        rows = rows.alias(due=sums).filter(due__gte=least_due)
+    else:
+        rows = rows.filter(Exists(scope.of_patient()))
+    return list(rows.values_list("pk", flat=True)[:limit])
+
+
+def patient_groups(scope: Scope, ids: Sequence[UUID]) -> list[Group]:
+    """Everything of the patients of a page. Six queries."""
+    of_page = replace(scope, patients=scope.patients.filter(pk__in=ids))
+    return in_full(of_page, Grouping.PATIENT, groups_of(of_page, Grouping.PATIENT))
+
+
+def in_full(scope: Scope, grouping: Grouping, groups: Iterable[Group]) -> list[Group]:
+    """With weeks and pain. Two queries."""
+    pain = _pains(scope, grouping)
+    weeks: Mapping[str, Weeks | Pair]
+    if grouping is Grouping.PATIENT:
+        weeks = _weeks_in_a_row(scope)
+    else:
+        rows = _ask(scope, grouping, WEEKS, scope.target)
+        weeks = {_text(grouping, key): (int(of), int(reached)) for key, of, reached in rows}
+    return [
+        replace(one, pain=pain.get(one.key), weeks=weeks.get(one.key, (0, 0))) for one in groups
+    ]
+
+
+def _summed(scope: Scope, grouping: Grouping) -> Iterable[Group]:
+    runs = {key: tuple(map(int, two)) for key, *two in _ask(scope, grouping, RUNS)}
+    of_several = replace(scope, only=SEVERAL_IS)
+    days = {key: tuple(map(int, two)) for key, *two in _ask(of_several, grouping, DAYS)}
+    for key, closed, *sums in _ask(scope, grouping, SUMS):
+        not_heard, active, told, due, completed, partial, skipped, excused, dose, *records = map(
+            int, sums
+        )
+        sessions, sessions_late = records
+        more_active, more_told = days.get(key, (0, 0))
+        missed_runs, interruptions = runs.get(key, (0, 0))
+        counts = Counts(
+            due=due, completed=completed, partial=partial, skipped=skipped, not_heard=not_heard,
+            excused=excused, dose=dose, active_days=active + more_active,
+            data_days=told + more_told, sessions=sessions, sessions_late=sessions_late,
+            missed_runs=missed_runs, interruptions=interruptions,
+        )  # fmt: skip
+        closed_at = _moment(closed)
+        assert closed_at is not None
+        yield Group(key=_text(grouping, key), label="", counts=counts, closed_at=closed_at)
+
+
+SPREAD = """
+, each AS (
+    SELECT key, patient, SUM(known) AS known, SUM(done) AS done, SUM(due - known) AS not_heard,
+        MAX(closed) AS closed, MAX(heard) AS heard
+    FROM lived GROUP BY key, patient
+)
+SELECT key, known, done, COUNT(*), SUM(not_heard), MAX(closed), MAX(heard)
+FROM each GROUP BY key, known, done ORDER BY key
+"""
+
+
+def _spreads(scope: Scope, grouping: Grouping) -> dict[str, Spread]:
+    rows = _ask(scope, grouping, SPREAD)
+    found = {}
+    for key, of_key in groupby(rows, key=lambda row: row[0]):
+        pairs = {(int(due), int(done)): int(count) for _, due, done, count, *_ in of_key}
+        found[_text(grouping, key)] = spread_of(pairs, scope.target)
+    return found
+
+
+def total_of(scope: Scope) -> Total:
+    """One query; it brings as many rows as there are different sums of a patient."""
+    pairs: dict[Pair, int] = {}
+    rows = _ask(scope, None, SPREAD)
+    for _, due, done, count, *_ in rows:
+        pairs[int(due), int(done)] = int(count)
+    return Total(
+        due=sum(due * count for (due, _), count in pairs.items()),
+        done=sum(done * count for (_, done), count in pairs.items()),
+        not_heard=sum(int(row[4]) for row in rows),
+        spread=spread_of(pairs, scope.target),
+        as_of=max(filter(None, (_moment(row[5]) for row in rows)), default=None),
+        data_cutoff=max(filter(None, (_moment(row[6]) for row in rows)), default=None),
+    )
+
+
+def _moment(stored: Any) -> datetime | None:
+    """SQLite keeps moments as text, in UTC."""
+    if isinstance(stored, str):
+        return datetime.fromisoformat(stored).replace(tzinfo=UTC)
+    assert stored is None or isinstance(stored, datetime)
+    return stored
+
+
+def _pains(scope: Scope, grouping: Grouping) -> dict[str, Pain]:
+    rest = "SELECT key, pain, COUNT(*) FROM lived WHERE pain IS NOT NULL GROUP BY key, pain"
+    told: dict[str, dict[int, int]] = {}
+    for key, score, count in _ask(scope, grouping, rest):
+        told.setdefault(_text(grouping, key), {})[int(score)] = int(count)
+    return {key: pain for key, scores in told.items() if (pain := pain_of(scores)) is not None}
+
+
+def _weeks_in_a_row(scope: Scope) -> dict[str, Weeks]:
+    rest = (
+        "SELECT key, monday, SUM(known), SUM(done) FROM lived "
+        "GROUP BY key, monday ORDER BY key, monday"
+    )
+    rows = _ask(scope, Grouping.PATIENT, rest)
+    return {
+        _text(Grouping.PATIENT, key): weeks_of(
+            ((int(due), int(done)) for _, _, due, done in of_key), scope.target
+        )
+        for key, of_key in groupby(rows, key=lambda row: row[0])
+    }
+
+
+HEAT = """
+SELECT key, day, SUM(known - done - skipped), SUM(due - known), SUM(skipped), SUM(partial),
+    SUM(completed), SUM(excused)
+FROM lived GROUP BY key, day
+"""
+
+
+def with_days(scope: Scope, grouping: Grouping, groups: Iterable[Group]) -> list[Group]:
+    """The groups with a letter for each date of the window. One query."""
+    found = list(groups)
+    if grouping is Grouping.PATIENT:
+        ids = [UUID(one.key) for one in found]
+        scope = replace(scope, patients=scope.patients.filter(pk__in=ids))
+    letters: dict[str, dict[str, str]] = {}
+    for key, day, *sums in _ask(scope, grouping, HEAT):
+        missed, not_heard, skipped, partial, completed, excused = map(int, sums)
+        letters.setdefault(_text(grouping, key), {})[str(day)] = letter_of(
+            missed=missed, not_heard=not_heard, skipped=skipped, partial=partial,
+            completed=completed, excused=excused,
+        )  # fmt: skip
+    dates = [on.isoformat() for on in days_from(scope.first, (scope.last - scope.first).days + 1)]
+    return [
+        replace(one, days="".join(letters.get(one.key, {}).get(on, "-") for on in dates))
+        for one in found
+    ]
+
+
+# --- Flags ------------------------------------------------------------------------------------
+
+
+def flag_times(scope: Scope) -> FlagTimes:
+    """A flag is of a patient: where a protocol or phase is asked for, of those who have dates in
+    it. Three queries."""
+    patients: QuerySet[Any] = scope.patients
+    if scope.protocol_id is not None or scope.phase_id is not None:
+        patients = patients.filter(Exists(scope.of_patient()))
+    flags = Flag.objects.filter(
+        patient__in=patients, observed_on__range=(scope.first, scope.last),
+        raised_at__lte=scope.now,
+    )  # fmt: skip
+    resolved = Q(status=Flag.Status.RESOLVED)
+    counts = flags.aggregate(
+        raised=Count("pk"),
+        acknowledged=Count("acknowledged_at"),
+        resolved=Count("pk", filter=resolved),
+    )
+    seen = flags.filter(acknowledged_at__isnull=False)
+    return FlagTimes(
+        raised=counts["raised"],
+        to_acknowledge=_median_hours(seen, "acknowledged_at", counts["acknowledged"]),
+        to_resolve=_median_hours(flags.filter(resolved), "resolved_at", counts["resolved"]),
+    )
+
+
+def _median_hours(flags: QuerySet[Flag], until: str, count: int) -> float | None:
+    """To a tenth of an hour; a half goes up."""
+    if not count:
+        return None
+    took = flags.annotate(took=F(until) - F("raised_at")).order_by("took")
+    middle = list(took.values_list("took", flat=True)[(count - 1) // 2 : count // 2 + 1])
+    microseconds = Fraction(sum(one // A_MICROSECOND for one in middle), len(middle))
+    return int(microseconds * 10 / AN_HOUR + Fraction(1, 2)) / 10
+
+
+# --- Names ------------------------------------------------------------------------------------
+
+
+def _text(grouping: Grouping, key: Any) -> str:
+    """A key as it is told, whatever the database keeps it as."""
+    match grouping:
+        case Grouping.PATIENT | Grouping.PROTOCOL:
+            return str(UUID(str(key)))
+        case Grouping.PHYSIOTHERAPIST:
+            return NOBODY if key == NOBODY else str(UUID(key))
+        case Grouping.PHASE:
+            protocol, _, phase_id = key.partition("/")
+            return f"{UUID(protocol)}/{phase_id}"
+        case Grouping.WEEK:
+            year, week, _ = date.fromisoformat(str(key)).isocalendar()
+            return f"{year}-W{week:02}"
+        case Grouping.EXERCISE_KIND:
+            return str(key)
+
+
+def _labels(scope: Scope, grouping: Grouping, keys: Sequence[str]) -> dict[str, str]:
+    match grouping:
+        case Grouping.PATIENT:
+            names = scope.patients.values_list("pk", "given_name", "family_name")
+            return {str(pk): f"{given} {family}".strip() for pk, given, family in names}
+        case Grouping.PHYSIOTHERAPIST:
+            ids = [key for key in keys if key != NOBODY]
+            return {str(one.pk): one.display_name for one in User.objects.filter(pk__in=ids)}
+        case Grouping.PROTOCOL | Grouping.PHASE:
+            return _titles(keys)
+        case Grouping.WEEK:
+            return {key: f"Week {int(key[-2:])}, {key[:4]}" for key in keys}
+        case Grouping.EXERCISE_KIND:
+            return {key: key.replace("_", " ").capitalize() for key in keys}
+
+
+def _titles(keys: Sequence[str]) -> dict[str, str]:
+    """Of protocols and their phases, as the newest version that has them calls them."""
+    ids = {key.partition("/")[0] for key in keys}
+    found: dict[str, str] = {}
+    for version in ProtocolVersion.objects.filter(protocol_id__in=ids).order_by("published_at"):
+        found[str(version.protocol_id)] = version.title
+        for phase in version.definition.phases:
+            told = f"{version.title}, phase {phase.number}: {phase.title}"
+            found[f"{version.protocol_id}/{phase.id}"] = told
+    return found
