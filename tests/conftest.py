@@ -1,7 +1,8 @@
-"""What holds for all tests: emptying the database between them is nobody's tampering."""
+"""What holds for all tests: what runs once, and that emptying the database is no tampering."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -10,6 +11,20 @@ from django.db.backends.base.operations import BaseDatabaseOperations
 from django.db.backends.sqlite3.base import DatabaseWrapper
 
 from backend.audit import guards
+
+# What asks no database, or brings servers of its own, ran without the named servers already.
+ONCE = (
+    "tests/engine/", "tests/library/", "tests/service/test_bench.py",
+    "tests/service/test_gateways.py", "tests/service/test_outages.py",
+    "tests/service/test_readme.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not any(os.environ.get(name) for name in ("TEST_DATABASE_URL", "TEST_REDIS_URL")):
+        return
+    config.hook.pytest_deselected(items=[one for one in items if one.nodeid.startswith(ONCE)])
+    items[:] = [one for one in items if not one.nodeid.startswith(ONCE)]
 
 
 @pytest.fixture(scope="session", autouse=True)
