@@ -39,6 +39,7 @@ from backend.clinics.models import Patient
 from backend.problems import MalformedRequest
 from backend.reports import adherence
 from backend.reports.adherence import FlagTimes, Group, Grouping, Scope, Total
+from backend.reports.tables import defused
 from protocols.engine.adherence import (
     DEFINITION,
     WHOLE,
@@ -53,7 +54,6 @@ from protocols.knowledge import numbers
 USUAL_DAYS, MOST_DAYS = 28, 366
 MOST_DUE = 9999
 GROUPINGS = tuple(Grouping)
-RUN_BY_SPREADSHEETS = ("=", "+", "-", "@", "\t", "\r")
 YES_NO = ("0", "1")
 VARY = "X-Session-Token, Cookie, Accept-Language, Accept"
 
@@ -495,5 +495,4 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:g}"
-    text = str(value)
-    return f"'{text}" if isinstance(value, str) and text.startswith(RUN_BY_SPREADSHEETS) else text
+    return defused(value) if isinstance(value, str) else str(value)

@@ -18,8 +18,6 @@ from backend.notifications.planning import plan_for, valid_until
 from backend.notifications.verdict import REMINDERS
 from backend.problems import StateConflict
 
-QUIET = ("21:00", "07:00")
-
 
 def settings_of(patient: Patient) -> ReminderSettings:
     """A patient's wishes; where none were set, nothing is sent."""

@@ -1,4 +1,4 @@
-"""Questions about what was told: the ledger of a patient, and whether sending keeps up."""
+"""Questions about what was told: whether sending keeps up."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Count, Min, Q
+from django.db.models import Count, Min
 
-from backend.clinics.models import Device, Patient
+from backend.clinics.models import Device
 from backend.notifications.models import Delivery, Message
 
 LATELY = timedelta(hours=24)
@@ -43,12 +43,3 @@ def progress(*, now: datetime) -> Progress:
         quarantined=lately.filter(why=Message.Why.QUARANTINED).count(),
         devices=Device.objects.exclude(push_token="").count(),
     )
-
-
-def expired_lately(patient: Patient, *, now: datetime) -> int:
-    """Reminders of the last week that came too late to be shown, which staff can see."""
-    return Message.objects.filter(
-        Q(why=Message.Why.EXPIRED) | Q(why=Message.Why.QUARANTINED),
-        patient=patient,
-        on__gt=(now - timedelta(days=7)).date(),
-    ).count()
