@@ -199,6 +199,9 @@ def test_sign_in_with_second_factor(ana: Staff) -> None:
     assert answer["Location"] == "/console/"
     answer = client.get("/console/caseload")
     assert answer["Location"].startswith("/accounts/2fa/totp/activate/?next=%2Fconsole")
+    answer = client.get(answer["Location"])
+    assert answer["Location"].startswith("/accounts/reauthenticate/")
+    answer = client.post(answer["Location"], {"password": "a long password"})
     page = client.get(answer["Location"])
     assert b"<svg" in page.content
     assert b"data:image" not in page.content
