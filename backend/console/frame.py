@@ -156,6 +156,7 @@ class Screen(StaffEndpoint):
     reads: ClassVar[str] = ""
     writes: ClassVar[str] = ""
     here: ClassVar[str] = ""  # the entry of the navigation this page belongs to
+    _last: StaffEndpoint | None = None
     authentication_classes = (ByCookie,)
     parser_classes = (FormParser, MultiPartParser)
     renderer_classes = (Pages,)
@@ -180,6 +181,15 @@ class Screen(StaffEndpoint):
     @property
     def _leaves_event(self) -> bool:
         return self._operation(self.request) is not None
+
+    def _look_at_address(self) -> None:
+        """Whom a refused call was about, as the operation it was told to reads its address."""
+        if self._last is None:
+            return super()._look_at_address()
+        self._last.about = self._last.object_id = None
+        self._last._look_at_address()
+        self.about, self.object_id = self._last.about, self._last.object_id
+        return None
 
     # What it shows and does
 
@@ -243,6 +253,7 @@ class Screen(StaffEndpoint):
         view.request, view.args, view.kwargs = request, (), dict(address)
         view.headers = {}
         view.person, view.now = self.person, self.now
+        self._last = view
         answer: Response = getattr(view, method.lower())(request, **address)
         self.about = view.about or self.about
         self.object_id = view.object_id or self.object_id
