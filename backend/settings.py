@@ -94,6 +94,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "django_htmx",  # for its copy of htmx
     "allauth",
     "allauth.account",
     "allauth.mfa",
@@ -109,11 +110,13 @@ INSTALLED_APPS = [
     "backend.notifications",
     "backend.reports",
     "backend.api",
+    "backend.console",
 ]
 
 MIDDLEWARE = [
     "backend.logs.RequestIdMiddleware",
     "backend.api.errors.NoDebugPages",
+    "backend.console.policy.ConsolePolicy",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -469,6 +472,23 @@ MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = DEBUG  # browsers trust http://localhost
 MFA_TOTP_ISSUER = "Rehabilitation exercises"
 MFA_TOTP_TOLERANCE = 1  # clocks of phones are a few seconds off
 MFA_ALLOW_UNVERIFIED_EMAIL = True  # nobody signs up without being invited
+
+
+# --- The console ------------------------------------------------------------------------------
+
+CONSOLE_IDLE_MINUTES = env.int("CONSOLE_IDLE_MINUTES", default=30)
+CONTENT_SECURITY_POLICY: dict[str, Any] = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "base-uri": ["'none'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
 
 
 # --- E-mail -----------------------------------------------------------------------------------

@@ -34,6 +34,8 @@ from backend.api.physio import (
 )
 from backend.api.physio import reminders as told
 from backend.clinics.admin import site as operators
+from backend.console import caseload as console_caseload
+from backend.console import design, frame
 
 API: list[URLPattern] = [
     # Everybody
@@ -107,6 +109,14 @@ API: list[URLPattern] = [
     path("reports/adherence", reports.Adherence.as_view()),
 ]
 
+# The screens for staff: address, and the name that links and the navigation know it by.
+CONSOLE: list[URLPattern] = [
+    path("", frame.Home.as_view(), name="home"),
+    path("caseload", console_caseload.Caseload.as_view(), name="caseload"),
+    path("design", design.Design.as_view(), name="design"),
+    path("<path:rest>", frame.Unknown.as_view()),
+]
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include(API)),
     path("api/auth/", include("allauth.headless.urls")),
@@ -116,6 +126,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("invitations/<str:token>", patients.print_page),
     path("accounts/", include("allauth.account.urls")),
     path("accounts/2fa/", include("allauth.mfa.urls")),
+    path("accounts/sessions/", include("allauth.usersessions.urls")),
+    path("console", frame.Home.as_view()),
+    path("console/", include((CONSOLE, "console"))),
     path("admin/", operators.urls),
     path("healthz", health.healthz),
     path("readyz", health.readyz),

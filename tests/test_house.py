@@ -107,6 +107,9 @@ OUTSIDE = {
     "api/auth/": "django-allauth, headless",
     "accounts/": "django-allauth, for operators",
     "accounts/2fa/": "django-allauth, for operators",
+    "accounts/sessions/": "django-allauth, for operators and staff",
+    "console": "leads to the console",
+    "console/": "staff; tests/console looks at each screen",
     "admin/": "operators, behind their second factor",
     "api/schema.json": "public",
     "api/docs": "public",
@@ -178,8 +181,9 @@ def test_ids_tell_nothing() -> None:
 
 # --- Manner -----------------------------------------------------------------------------------
 
-EDGE = ("backend/api/", "backend/management/", "backend/tasks.py", "backend/clinics/sign_in.py",
-        "backend/clinics/admin.py", "backend/logs.py", "backend/broker.py")  # fmt: skip
+EDGE = ("backend/api/", "backend/console/", "backend/management/", "backend/tasks.py",
+        "backend/clinics/sign_in.py", "backend/clinics/admin.py", "backend/logs.py",
+        "backend/broker.py")  # fmt: skip
 CLOCKS = {"now", "today", "utcnow", "localdate", "localtime", "time_ns", "monotonic", "Now"}
 KNOWN_CLOCKS = {
     ("backend/clinics/models.py", "auto_now_add"): "when Django made the account",

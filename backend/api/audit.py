@@ -164,7 +164,7 @@ def event_shown(event: AuditEvent) -> dict[str, Any]:
     if event.patient_id is not None:
         shown["patient_id"] = str(event.patient_id)
     if event.object_id is not None:
-        first = event.action.partition("_")[0]
+        first = event.action.removeprefix("console.").partition("_")[0]
         shown["object"] = {"type": OBJECTS.get(first, first), "id": str(event.object_id)}
     if event.seq is not None:
         shown |= {"seq": event.seq, "hash": event.hash}

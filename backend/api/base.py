@@ -31,6 +31,7 @@ from django.utils.http import parse_etags, quote_etag
 from redis.exceptions import RedisError
 from rest_framework.authentication import BaseAuthentication, CSRFCheck
 from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -243,9 +244,9 @@ class Endpoint(APIView):
     needs_consent: ClassVar[bool] = True
     authentication_classes = (SessionAuthentication,)
     permission_classes = ()
-    parser_classes = (StrictJSONParser,)
-    renderer_classes = (CompactJSONRenderer,)
-    content_negotiation_class = SpeaksJSON
+    parser_classes: Sequence[type[BaseParser]] = (StrictJSONParser,)
+    renderer_classes: Sequence[type[BaseRenderer]] = (CompactJSONRenderer,)
+    content_negotiation_class: type[DefaultContentNegotiation] = SpeaksJSON
     person: User
     about: UUID | None = None  # the patient, and below the thing, that the call is about
     object_id: UUID | None = None

@@ -1,0 +1,116 @@
+"""The cast of the service tests, in front of the console: with a cookie, or in a real browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.test import Client
+
+from tests.service.cast import Somebody
+from tests.service.conftest import (
+    ana,
+    bea,
+    ben,
+    cleo,
+    django_db_setup,
+    elsewhere,
+    grade_1,
+    harbour,
+    library,
+    no_rates_remembered,
+    nobody,
+    now,
+    olga,
+    plan_of_ben,
+    thigh,
+)
+
+__all__ = [
+    "ana", "bea", "ben", "cleo", "django_db_setup", "elsewhere", "grade_1", "harbour", "library",
+    "no_rates_remembered", "nobody", "now", "olga", "plan_of_ben", "thigh",
+]  # fmt: skip
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def browses(person: Somebody) -> Client:
+    """The browser of somebody who is signed in; it checks CSRF as in service."""
+    client = Client(raise_request_exception=False)
+    if person.token:
+        client.cookies[django_settings.SESSION_COOKIE_NAME] = person.token
+    return client
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """The system's Chromium."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: the screens are not looked at")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def orm_beside_browser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Playwright runs a loop in this thread, so Django takes plain queries for a mistake. They are
+    none: nothing is awaited between them."""
+    monkeypatch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+
+
+Opens = Callable[..., Any]
+
+
+@pytest.fixture
+def opens(browser: Any, orm_beside_browser: None, transactional_db: None, live_server: Any,
+          library: None) -> Iterator[Opens]:  # fmt: skip
+    """A page of the live console for somebody who is signed in (or nobody): `opens(ana, "caseload",
+    width=360, scheme="dark")`. Whatever leaves the origin, and any error the browser tells of,
+    fails the test."""
+    contexts: list[Any] = []
+    wrong: list[str] = []
+
+    def open_(person: Somebody | None, path: str = "", *, width: int = 1280, height: int = 800,
+              scheme: str = "light", **options: Any) -> Any:  # fmt: skip
+        context = browser.new_context(
+            base_url=live_server.url, viewport={"width": width, "height": height},
+            color_scheme=scheme, **options,
+        )  # fmt: skip
+        contexts.append(context)
+        if person is not None:
+            context.add_cookies(
+                [{"name": django_settings.SESSION_COOKIE_NAME, "value": person.token,
+                  "url": live_server.url}]
+            )  # fmt: skip
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda said: _listen(said, wrong))
+        page.on("request", lambda asked: _stays(asked.url, live_server.url, wrong))
+        page.goto(path if path.startswith("/") else f"/console/{path}")
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def _listen(said: Any, wrong: list[str]) -> None:
+    """A refusal (a status of 400 and more) is told as an error, too, and is none of the page."""
+    if said.type == "error" and "the server responded with a status" not in said.text:
+        wrong.append(said.text)
+
+
+def _stays(url: str, origin: str, wrong: list[str]) -> None:
+    if not url.startswith((origin, "data:", "blob:", "about:")):
+        wrong.append(f"leaves the origin: {url}")

@@ -1,0 +1,27 @@
+"""What a browser test asks of a page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from axe_playwright_python.sync_playwright import Axe
+
+GRAVE = ("serious", "critical")
+
+
+def axe(page: Any) -> None:
+    """Nothing serious or critical, by machine."""
+    found = Axe().run(page).response["violations"]
+    grave = [
+        f"{one['id']}: {node['target']} {node.get('failureSummary', '')}"
+        for one in found
+        if one["impact"] in GRAVE
+        for node in one["nodes"]
+    ]
+    assert grave == [], page.url
+
+
+def no_sideways_scroll(page: Any, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    widest = page.evaluate("document.documentElement.scrollWidth")
+    assert widest <= width, f"{page.url} is {widest} wide at {width}"

@@ -1,0 +1,131 @@
+"""Every screen once: whose it is, and where it is looked at. Who adds a screen adds a line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+ROOT = Path(__file__).resolve().parents[2]
+BOTH, TREATING, ADMINS = ("ana", "cleo"), ("ana",), ("cleo",)
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A screen. `route` is its name in backend/urls.py, without `console:`.
+
+    `follow` are links (CSS selectors) that lead from there to a page whose address holds an id.
+    `action` is what the audit says of a look at it; none for a page about nobody.
+    """
+
+    name: str
+    route: str
+    who: tuple[str, ...]
+    action: str = ""
+    query: str = ""
+    follow: tuple[str, ...] = ()
+
+
+SHOTS = (
+    Shot("caseload", "caseload", BOTH, "console.caseload_list", "include=on_track"),
+    Shot("design", "design", BOTH),
+)
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+LOOKS = tuple(
+    (scheme, width, height) for scheme in SCHEMES for width, height in ((1280, 800), (360, 640))
+)
+
+
+def main() -> None:
+    """Start the demo clinic, sign in, and write a picture of each screen in each look."""
+    said = argparse.ArgumentParser(prog="./run screens", description=main.__doc__)
+    said.add_argument("names", nargs="*", help="only these screens")
+    said.add_argument("--to", type=Path, default=ROOT / "docs" / "screens")
+    wishes = said.parse_args()
+    wishes.to.mkdir(parents=True, exist_ok=True)
+    shots = [shot for shot in SHOTS if not wishes.names or shot.name in wishes.names]
+    with tempfile.TemporaryDirectory(prefix="rehab-screens-") as var:
+        port = _free_port()
+        service = subprocess.Popen(
+            [sys.executable, "manage.py", "dev"], cwd=ROOT, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"DEBUG": "1", "DEMO": "1", "VAR_DIR": var, "PORT": str(port),
+                              "DATABASE_URL": "", "REDIS_URL": ""},
+        )  # fmt: skip
+        try:
+            _wait(service, port)
+            _shoot(shots, f"http://localhost:{port}", Path(var, "demo.json"), wishes.to)
+        finally:
+            service.terminate()
+            service.wait(30)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port: int = door.getsockname()[1]
+        return port
+
+
+def _wait(service: subprocess.Popen[bytes], port: int) -> None:
+    from urllib.error import URLError
+    from urllib.request import urlopen
+
+    for _ in range(600):
+        if service.poll() is not None:
+            raise SystemExit("The demo did not start; ./run demo says why.")
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):
+                return
+        except (URLError, OSError):
+            time.sleep(0.5)
+    raise SystemExit("The demo is not ready after five minutes.")
+
+
+def _shoot(shots: list[Shot], origin: str, accounts: Path, to: Path) -> None:
+    import shutil
+
+    from playwright.sync_api import sync_playwright
+
+    [person] = [
+        one for one in json.loads(accounts.read_text())["accounts"] if one["story"] == "both"
+    ]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"),
+            args=["--no-sandbox", "--disable-dev-shm-usage"],
+        )
+        for scheme, width, height in LOOKS:
+            context = chromium.new_context(
+                viewport={"width": width, "height": height}, color_scheme=scheme,
+                reduced_motion="reduce",
+            )  # fmt: skip
+            context.add_cookies(
+                [{"name": "sessionid", "value": person["session_token"], "url": origin}]
+            )
+            page: Any = context.new_page()
+            for shot in shots:
+                page.goto(f"{origin}{address_of(shot)}")
+                for link in shot.follow:
+                    page.locator(link).first.click()
+                    page.wait_for_load_state()
+                page.screenshot(path=to / f"{shot.name}-{scheme}-{width}.png", full_page=True)
+                print(f"{shot.name} {scheme} {width}")
+            context.close()
+        chromium.close()
+
+
+def address_of(shot: Shot) -> str:
+    path = "/console/" + shot.route if not shot.route.startswith("/") else shot.route
+    return f"{path}?{shot.query}" if shot.query else path
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Every screen in a real browser: no grave finding by machine, no sideways scrolling, and keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.console.looking import axe, no_sideways_scroll
+from tests.console.screens import SHOTS, Shot, address_of
+from tests.service.cast import OwnPhone, Staff
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("shot", SHOTS, ids=lambda shot: shot.name)
+def test_every_screen_can_be_used_by_everybody(
+    shot: Shot, scheme: str, opens: Any, request: pytest.FixtureRequest, ben: OwnPhone
+) -> None:
+    page = opens(request.getfixturevalue(shot.who[0]), address_of(shot), scheme=scheme)
+    for link in shot.follow:
+        page.locator(link).first.click()
+        page.wait_for_load_state()
+
+    assert page.locator("h1").count() == 1
+    axe(page)
+    for width in (360, 320):
+        no_sideways_scroll(page, width)
+    axe(page)
+
+
+def test_it_can_be_read_without_scripts(opens: Any, ana: Staff, ben: OwnPhone) -> None:
+    page = opens(ana, "caseload?include=on_track", java_script_enabled=False)
+    assert page.get_by_role("heading", name=ben.patient.display_name).is_visible()
+
+
+def test_keys(opens: Any, ana: Staff) -> None:
+    page = opens(ana, "design")
+    focused = "document.activeElement.textContent"
+
+    page.keyboard.press("ArrowDown")
+    first = page.evaluate(focused)
+    page.keyboard.press("ArrowDown")
+    assert (first, page.evaluate(focused)) == ("Ines Okafor, 32", "Tomas Berg, 29")
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "search"
+    page.keyboard.type("ap/")
+    assert page.locator("#search").input_value() == "ap/", "letters are letters while one types"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.locator("details.person[open]").count() == 1
+    page.keyboard.press("Escape")
+    assert page.locator("details[open].menu").count() == 0
+    page.get_by_role("link", name="Open a dialog").click()
+    assert page.get_by_role("dialog").is_visible()
+    page.keyboard.press("Escape")
+    assert not page.get_by_role("dialog").is_visible()
+
+
+def test_signing_in_by_keyboard(opens: Any, ana: Staff) -> None:
+    page = opens(None, "caseload")
+    axe(page)
+    page.get_by_label("Email").focus()
+    page.keyboard.type(ana.user.email)
+    page.keyboard.press("Tab")
+    page.keyboard.type("a long password")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/console/caseload")
+    page.get_by_text("Ana").first.click()
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/accounts/login/**")
