@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
+from math import ceil
 from typing import IO, Any
 
 from openpyxl import Workbook
 from openpyxl.cell import Cell, WriteOnlyCell
 from openpyxl.styles import Alignment, Font, PatternFill
 from openpyxl.utils import get_column_letter
+from openpyxl.worksheet.properties import PageSetupProperties
 
 from backend.reports import figures
 from backend.reports.adherence import Grouping
@@ -22,16 +24,19 @@ from backend.reports.tables import is_run
 
 A_DAY = timedelta(days=1)
 RATIO, HOURS, DAY = "0.00%", "0.0", "yyyy-mm-dd"
-BOLD = Font(bold=True)
-HEADING = Font(bold=True, size=13)
+BOLD = Font(name="Calibri", size=11, bold=True)
+HEADING = Font(name="Calibri", size=13, bold=True)
 SHADE = PatternFill("solid", fgColor="E6ECF3")
 WRAPPED = Alignment(wrap_text=True, vertical="top")
 CENTRED = Alignment(horizontal="center")
+A4 = 9  # as the format counts paper
+A_LINE = 15  # points
+WIDER = 1.15  # than letters are on average
 MOST_CELLS = 100_000  # of the sheet of dates; beyond that the letters stand in one column alone
 # Done is dark, as on paper; the letter says the same.
 INKS = {"C": "2171B5", "P": "6BAED6", "S": "C6DBEF", "M": "F7FBFF"}
 FILLS = {letter: PatternFill("solid", fgColor=ink) for letter, ink in INKS.items()}
-LIGHT = Font(color="FFFFFF")
+LIGHT = Font(name="Calibri", size=11, color="FFFFFF")
 DATES = ("birth_date", "local_date")
 UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # in XML
 
@@ -47,15 +52,35 @@ class Sheet:
     """A sheet that is written row by row and never held."""
 
     def __init__(self, book: Workbook, title: str, widths: Sequence[float]) -> None:
-        self.sheet = book.create_sheet(title)
+        self.sheet, self.widths, self.count = book.create_sheet(title), widths, 0
+        self.sheet.page_setup.orientation = "landscape"
+        self.sheet.page_setup.paperSize = A4
+        self.sheet.page_setup.fitToHeight = 0  # as many pages as there are rows for
+        self.sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
         for number, width in enumerate(widths, 1):
             self.sheet.column_dimensions[get_column_letter(number)].width = width
 
+    def fact(self, name: str, value: str) -> None:
+        cells = self.cell(name, font=BOLD), self.cell(value, alignment=WRAPPED)
+        self.add(cells, lines=ceil(len(value) * WIDER / self.widths[1]))
+
     def freeze(self, cell: str) -> None:
         self.sheet.freeze_panes = cell
+        self.sheet.print_title_rows = "1:1"
 
-    def add(self, cells: Iterable[Any]) -> None:
+    def add(self, cells: Iterable[Any], *, lines: int = 1) -> None:
+        self.count += 1
+        if lines > 1:
+            self.sheet.row_dimensions[self.count].height = lines * A_LINE
         self.sheet.append(list(cells))
+
+    def prose(self, cells: Sequence[str | None]) -> None:
+        """Texts that go on below each other; not every reader finds out how high that is."""
+        longest = max(
+            len(text or "") / width for text, width in zip(cells, self.widths, strict=True)
+        )
+        lines = ceil(longest * WIDER)
+        self.add((text and self.cell(text, alignment=WRAPPED) for text in cells), lines=lines)
 
     def cell(self, value: Any, *, format: str = "", **style: Any) -> Cell:
         cell: Any = WriteOnlyCell(self.sheet, None if isinstance(value, str) else value)
@@ -81,7 +106,7 @@ class Sheet:
             return self.cell(date.fromisoformat(str(value)), format=DAY)
         return self.cell(value) if isinstance(value, str) else value
 
-    def head(self, names: Iterable[str]) -> None:
+    def head(self, names: Sequence[str]) -> None:
         self.add(self.cell(name, font=BOLD, fill=SHADE) for name in names)
 
 
@@ -176,16 +201,16 @@ def _definitions(book: Workbook) -> None:
             case "row" if not is_head:
                 sheet.head(block.cells)
             case "row":
-                sheet.add(sheet.cell(one, alignment=WRAPPED) for one in block.cells)
+                sheet.prose(block.cells)
             case _:
-                sheet.add([None, sheet.cell(block.cells[0], alignment=WRAPPED)])
+                sheet.prose([None, block.cells[0]])
         is_head = block.kind == "row"
 
 
 def _about(book: Workbook, export: Export, head: Shown) -> None:
     sheet = Sheet(book, "About", [40, 60])
     for name, value in figures.about(export, head):
-        sheet.add([sheet.cell(name, font=BOLD), sheet.cell(value, alignment=WRAPPED)])
+        sheet.fact(name, value)
     for part, title in (("total", "Everybody asked for"), ("flags", "Flags about these dates")):
         if part not in head:
             continue
@@ -221,5 +246,5 @@ def of_sessions(export: Export, lines: Iterator[Shown], out: IO[bytes]) -> None:
         ("Clinic", export.clinic.name), ("From", str(export.from_on)), ("To", str(export.to_on)),
         ("Purpose", export.purpose),
     ):  # fmt: skip
-        about.add([about.cell(name, font=BOLD), about.cell(value, alignment=WRAPPED)])
+        about.fact(name, value)
     book.save(out)

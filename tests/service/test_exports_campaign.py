@@ -12,7 +12,7 @@ import sys
 def test_a_killed_writer_loses_no_row_and_doubles_none() -> None:
     asked = ["--logs", "12000", "--kill", "1", "--impatient"]
     command = [sys.executable, "-m", "tests.campaigns.exports", *asked]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=900)
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     said = " ".join(ended.stdout.split())
