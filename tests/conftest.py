@@ -17,6 +17,7 @@ ONCE = (
     "tests/engine/", "tests/library/", "tests/contract/test_answers.py",
     "tests/contract/test_description.py", "tests/contract/test_examples.py",
     "tests/contract/test_problems.py", "tests/service/test_bench.py",
+    "tests/service/test_exports_campaign.py",
     "tests/service/test_gateways.py", "tests/service/test_mutants_campaign.py",
     "tests/service/test_outages.py", "tests/service/test_readme.py",
 )  # fmt: skip
