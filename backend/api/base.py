@@ -388,7 +388,8 @@ class StaffEndpoint(Endpoint):
     def concerns(self, patient: Patient, object_id: UUID | None = None) -> None:
         """From now on the call is about this patient, whose record may be shut for writing."""
         self.about, self.object_id = patient.pk, object_id
-        if patient.consent_withdrawn_at and self.request.method not in READS:
+        is_write = self.request.method not in READS
+        if is_write and self.needs_consent and patient.consent_withdrawn_at:
             raise ConsentWithdrawn
 
     def named(self, id: UUID) -> Patient | OfAPatient | None:
@@ -433,12 +434,18 @@ class StaffEndpoint(Endpoint):
             after=self.after,
             status=status,
             request_id=request_id_of(request._request),
+            address=address_of(request._request),
             now=timezone.now(),
         )
 
 
 def request_id_of(request: HttpRequest) -> UUID:
     return UUID(request.META["REQUEST_ID"])
+
+
+def address_of(request: HttpRequest) -> str:
+    """Where a request comes from, as far as our own proxies tell."""
+    return str(get_ip(request) or "")
 
 
 def path_id(text: str) -> UUID:
@@ -506,7 +513,9 @@ def _caller(request: Request) -> str:
         session = cast(SessionStore | None, request.auth)
     except (Unauthenticated, SessionEnded):
         session = None
-    return f"session {session.session_key}" if session else f"address {get_ip(request._request)}"
+    if session is not None:
+        return f"session {session.session_key}"
+    return f"address {address_of(request._request)}"
 
 
 def _throttle(request: Request, view: Endpoint) -> None:

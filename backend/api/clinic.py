@@ -37,6 +37,7 @@ from backend.clinics.selectors import staff_of
 from backend.problems import NotFound, StateConflict
 
 MOST_DELAY_DAYS = 365
+MOST_RETENTION_MONTHS = 1200
 ROLES = (Role.PHYSIOTHERAPIST.value, Role.CLINIC_ADMIN.value)
 SHOWN_OFFLINE = frozenset({"emergency_number", "urgent_contact"})  # in every plan
 
@@ -82,7 +83,8 @@ class ClinicIn(In):
     `typing_delay_days` is how long after its day a record may be typed in, `upload_delay_days` how
     long after that it may be uploaded. With `proposals_on` false, open proposals to let patients go
     on are withdrawn at once, and none is made; all that makes treatment lighter goes on.
-    `urgent_email` is told of what nobody has looked at.
+    `urgent_email` is told of what nobody has looked at. So many `retention_months` after the last
+    care a patient is erased, with all there is; `null` is for ever.
     """
 
     name = Text(120, trim_whitespace=True)
@@ -95,6 +97,7 @@ class ClinicIn(In):
     crisis_line = Text(200, allow_blank=True, trim_whitespace=True)
     second_factor_required = Truth()
     proposals_on = Truth()
+    retention_months = Whole(1, MOST_RETENTION_MONTHS, allow_null=True)
 
 
 class ClinicOut(serializers.Serializer[Any]):
@@ -109,12 +112,13 @@ class ClinicOut(serializers.Serializer[Any]):
     crisis_line = serializers.CharField(required=False)
     second_factor_required = serializers.BooleanField()
     proposals_on = serializers.BooleanField()
+    retention_months = serializers.IntegerField(required=False)
     created_at = serializers.DateTimeField()
 
 
 ALWAYS = ("name", "timezone", "typing_delay_days", "upload_delay_days", "emergency_number",
           "second_factor_required", "proposals_on")  # fmt: skip
-GIVEN = ("urgent_contact", "urgent_email", "crisis_line")
+GIVEN = ("urgent_contact", "urgent_email", "crisis_line", "retention_months")
 
 
 def clinic_shown(clinic: Clinic) -> dict[str, object]:

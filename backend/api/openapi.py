@@ -73,6 +73,7 @@ TAGS = [
     {"name": "exports", "description": "Files for other programs, written in the background."},
     {"name": "progressions", "description": "What the rules propose, and what is decided on it."},
     {"name": "clinic", "description": "Running a clinic: its settings and its staff."},
+    {"name": "rights", "description": "A copy of everything, being forgotten, legal holds."},
     {"name": "audit", "description": "Clinic administration: who did what to whose data."},
     {"name": "reports", "description": "What a clinic accounts for."},
 ]

@@ -129,6 +129,8 @@ def write(*, export_id: UUID, now: datetime) -> bool:
         _finish(export, Export.Status.READY, now)
         return False
     with transaction.atomic():
+        if not _is_still_ours(export, now + LEASE):
+            return True
         text, count = _part(export, patients)
         content = zlib.compress(text.encode())
         number = export.parts.count()
@@ -142,8 +144,16 @@ def write(*, export_id: UUID, now: datetime) -> bool:
     return True
 
 
+def _is_still_ours(export: Export, lease: datetime) -> bool:
+    """Locked from here on. Who was erased meanwhile made it begin anew."""
+    rows = Export.objects.select_for_update().filter(pk=export.pk, attempt_due_at=lease)
+    return rows.first() is not None
+
+
 @transaction.atomic
 def _finish(export: Export, status: Export.Status, now: datetime) -> None:
+    if not _is_still_ours(export, now + LEASE):
+        return
     if status == Export.Status.READY and not export.parts.exists():
         text = _head(export)
         ExportPart.objects.create(export=export, number=0, content=zlib.compress(text.encode()))
@@ -166,6 +176,23 @@ def throw_away(*, now: datetime) -> int:
     old = Export.objects.filter(status=Export.Status.READY, expires_at__lte=now)
     ExportPart.objects.filter(export__in=old).delete()
     return old.update(status=Export.Status.EXPIRED)
+
+
+@transaction.atomic
+def withdraw(*, clinic_id: UUID, now: datetime) -> None:
+    """Somebody is erased: files of the clinic that name people are gone, or begin anew.
+
+    De-identified ones stay. Nothing in them leads back to anybody: their key is thrown away.
+    """
+    naming = Export.objects.select_for_update().filter(clinic_id=clinic_id, de_identified=False)
+    ready = [one.pk for one in naming.filter(status=Export.Status.READY)]
+    begun = [one.pk for one in naming.filter(attempt_due_at__isnull=False)]
+    ExportPart.objects.filter(export__in=[*ready, *begun]).delete()
+    Export.objects.filter(pk__in=ready).update(status=Export.Status.EXPIRED, expires_at=now)
+    Export.objects.filter(pk__in=begun).update(
+        status=Export.Status.QUEUED, attempt_due_at=now, position=None, done=0, total=0, rows=0,
+        size=0,
+    )  # fmt: skip
 
 
 # --- What is in it ----------------------------------------------------------------------------

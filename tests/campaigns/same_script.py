@@ -95,6 +95,7 @@ class Script:
         self.bad_bodies()
         self.bad_ids()
         self.account()
+        self.rights()
         if not self.small:
             self.pages()
 
@@ -1063,6 +1064,23 @@ class Script:
         ), 3):  # fmt: skip
             self.ask("cleo", "PATCH", "clinic", wrong, If_Match="*")
         self.staff()
+
+    def rights(self) -> None:
+        """At the end: somebody is forgotten."""
+        self.ask("bea", "GET", "me/data", expect=200)
+        self.ask("cleo", "GET", "me/data", expect=403)
+        self.ask("bea", "PUT", "me/erasure-request", expect=200)
+        self.ask("bea", "DELETE", "me/erasure-request", expect=204)
+        place, why = "patients/{bea_id}", {"reason": "A claim, Å"}
+        self.ask("cleo", "PUT", f"{place}/legal-hold", why, expect=200)
+        self.ask("ana", "PUT", f"{place}/legal-hold", why, expect=403)
+        self.ask("cleo", "POST", f"{place}/erasure", {"reason": "asked"}, expect=428)
+        self.ask("cleo", "POST", f"{place}/erasure", {"reason": "asked"}, expect=409, If_Match="*")
+        self.ask("cleo", "DELETE", f"{place}/legal-hold", expect=204)
+        for wrong in ({"reason": "retention"}, {"reason": None}, {"x": 1}):
+            self.ask("cleo", "POST", f"{place}/erasure", wrong, expect=422, If_Match="*")
+        self.ask("cleo", "POST", f"{place}/erasure", {"reason": "asked"}, expect=202, If_Match="*")
+        self.ask("bea", "GET", "me", expect=401)
 
     def staff(self) -> None:
         kim = {"email": "Kim@Example.org", "given_name": "Kim", "family_name": "Åberg",

@@ -25,6 +25,9 @@ OPERATIONS = {
     "enrolment_check": "POST /enrolments/check",
     "me_get": "GET /me",
     "me_update": "PATCH /me",
+    "my_data": "GET /me/data",
+    "erasure_ask": "PUT /me/erasure-request",
+    "erasure_take_back": "DELETE /me/erasure-request",
     "plan_get": "GET /me/plan",
     "my_assignments": "GET /me/assignments",
     "progress_get": "GET /me/progress",
@@ -64,6 +67,9 @@ OPERATIONS = {
     "patient_create": "POST /patients",
     "patient_get": "GET /patients/{id}",
     "patient_update": "PATCH /patients/{id}",
+    "legal_hold_set": "PUT /patients/{id}/legal-hold",
+    "legal_hold_lift": "DELETE /patients/{id}/legal-hold",
+    "patient_erase": "POST /patients/{id}/erasure",
     "invitation_create": "POST /patients/{id}/invitations",
     "episode_list": "GET /patients/{id}/episodes",
     "episode_create": "POST /patients/{id}/episodes",
@@ -111,7 +117,8 @@ ENUMS = {
     "AuditOutcome", "BodyRegion", "CaseloadTier", "ChangeOp", "ClockState", "ConditionCode",
     "ConsentCode", "CriterionResult", "DateOutcome", "DayColour", "DayType", "DecisionOutcome",
     "DecisionReason", "DifferenceKind", "DoseSide", "DoseUnit", "EffortScale", "EntryState",
-    "EpisodeEndReason", "EvidenceTag", "ExerciseKind", "ExerciseSide", "ExportFormat", "ExportKind",
+    "EpisodeEndReason", "ErasureGround", "ErasureReason", "EvidenceTag", "ExerciseKind",
+    "ExerciseSide", "ExportFormat", "ExportKind",
     "ExportStatus", "FlagAction", "FlagLevel", "FlagStatus", "HillPattern", "Ketones", "LadderStep",
     "LegSymptom", "MediaType", "PainAdviceCode", "PainWord", "PartOfDay", "PatientStatus",
     "Platform", "ProblemRegion", "ProgressionStatus", "ProtocolEffortScale", "ProtocolGate",
@@ -129,14 +136,14 @@ KEYED = {
     "episode_create", "invitation_create", "assessment_create", "assignment_create",
     "assignment_pause", "assignment_resume", "assignment_end", "flag_acknowledge", "flag_resolve",
     "stop_clear", "progression_evaluate", "progression_propose_version", "progression_decide",
-    "reminder_snooze", "staff_create",
+    "reminder_snooze", "staff_create", "patient_erase",
 }  # fmt: skip
 MATCHED = {
     "me_update": False, "exercise_update": False, "patient_update": True, "episode_update": False,
     "protocol_update": True, "protocol_publish": True, "protocol_retire": True,
     "assignment_pause": True, "assignment_resume": True, "assignment_end": True,
     "assignment_tailor": True, "progression_decide": True, "reminder_settings_update": False,
-    "clinic_update": True, "staff_update": False,
+    "clinic_update": True, "staff_update": False, "patient_erase": True,
 }  # fmt: skip
 
 

@@ -74,6 +74,9 @@ WHO = {
     "enrolment_check": "-",
     "me_get": "PTA",
     "me_update": "PTA",
+    "my_data": "P",
+    "erasure_ask": "P",
+    "erasure_take_back": "P",
     "plan_get": "P",
     "my_assignments": "P",
     "progress_get": "P",
@@ -113,6 +116,9 @@ WHO = {
     "patient_create": "TA",
     "patient_get": "TA",
     "patient_update": "TA",
+    "legal_hold_set": "A",
+    "legal_hold_lift": "A",
+    "patient_erase": "A",
     "invitation_create": "TA",
     "episode_list": "T",
     "episode_create": "T",
@@ -626,6 +632,9 @@ RECIPES = {
     "enrolment_check": Recipe(body=lambda _, ids: {"invitation_code": ids["code"]}),
     "me_get": Recipe(),
     "me_update": Recipe(body=_said(timezone="Europe/Oslo")),
+    "my_data": Recipe(),
+    "erasure_ask": Recipe(),
+    "erasure_take_back": Recipe(),
     "plan_get": Recipe(),
     "my_assignments": Recipe(),
     "progress_get": Recipe(),
@@ -665,6 +674,9 @@ RECIPES = {
     "patient_create": Recipe(body=_person),
     "patient_get": OF_PATIENT,
     "patient_update": Recipe("patient", _said(phone="+46 2"), tag="patient"),
+    "legal_hold_set": Recipe("patient", _said(reason="A claim")),
+    "legal_hold_lift": OF_PATIENT,
+    "patient_erase": Recipe("patient", _said(reason="asked"), tag="patient"),
     "invitation_create": Recipe("invitee", _said()),
     "episode_list": OF_PATIENT,
     "episode_create": Recipe("patient", _course),
@@ -710,7 +722,7 @@ RECIPES = {
 # --- What everything looks like ---------------------------------------------------------------
 
 LEFT_OUT = {AuditEvent, SignInSession}
-OURS = ("clinics", "exercises", "protocols", "care", "notifications", "api", "audit")
+OURS = ("clinics", "exercises", "protocols", "care", "notifications", "rights", "api", "audit")
 
 Rows = dict[tuple[str, Any], dict[str, Any]]
 
@@ -833,10 +845,12 @@ def marks_in(world: World, seen: set[str], answer: Answer, said: str = "") -> li
 
 
 def _audit(world: World, case: Case, events: int) -> list[str]:
-    """Staff leave one event for each call about a patient, whatever comes of it."""
+    """Staff leave one event for each call about a patient, whatever comes of it; patients leave
+    one where they use a right."""
     about = RECIPES[case.operation.id].names in ABOUT_PATIENTS or case.operation.id in AUDITED
     of_staff = set(ROLES[case.role] or "") & {"T", "A"}
-    wanted = int(bool(about and of_staff))
+    is_right = case.operation.id in RIGHTS and case.expected == 200
+    wanted = int(bool(about and of_staff) or is_right)
     if events == wanted:
         return []
     return [f"{case}: {events} audit events, not {wanted}"]
@@ -845,6 +859,7 @@ def _audit(world: World, case: Case, events: int) -> list[str]:
 ABOUT_PATIENTS = (
     "patient", "invitee", "stopped", "episode", "assignment", "paused", "flag", "progression",
 )  # fmt: skip
+RIGHTS = ("my_data", "erasure_ask", "erasure_take_back")
 AUDITED = (
     "caseload_list", "patient_list", "patient_create", "flag_list", "progression_list",
     "protocol_publish", "protocol_retire", "clinic_get", "clinic_update",
