@@ -398,6 +398,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         ],
         "TimelineMark": "backend.reports.timeline.MARKS",
         "TimelineMetric": "backend.reports.timeline.METRICS",
+        "ServiceScope": ["reports.read"],
         "StaffRole": "backend.api.clinic.ROLES",
         "StopSignCode": "backend.api.records.stop_sign_codes",
         "TailoringOp": "backend.api.physio.assignments.OPS",

@@ -108,6 +108,8 @@ API: list[URLPattern] = [
     path("clinic", clinic.Settings.as_view()),
     path("staff", clinic.Staff.as_view()),
     path("staff/<str:id>", clinic.StaffOne.as_view()),
+    path("service-tokens", clinic.ServiceTokens.as_view()),
+    path("service-tokens/<str:id>", clinic.ServiceTokenOne.as_view()),
     path("audit-events", audit.AuditEvents.as_view()),
     path("reports/adherence", reports.Adherence.as_view()),
 ]

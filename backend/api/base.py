@@ -39,7 +39,8 @@ from rest_framework.views import APIView
 from backend.api.fields import as_uuid
 from backend.api.parsing import StrictJSONParser
 from backend.audit.actions import note
-from backend.clinics.models import Patient, User
+from backend.clinics import tokens
+from backend.clinics.models import Patient, ServiceToken, User
 from backend.clinics.sign_in import has_second_factor, is_to_slide
 from backend.problems import (
     ConsentWithdrawn,
@@ -84,6 +85,7 @@ class Role(StrEnum):
     PATIENT = "patient"
     PHYSIOTHERAPIST = "physiotherapist"
     CLINIC_ADMIN = "clinic_admin"
+    SERVICE = "service"  # another system, by a token of the clinic
     ANYBODY = "anybody"  # also nobody signed in
 
 
@@ -208,6 +210,22 @@ class SessionAuthentication(BaseAuthentication):
         return "X-Session-Token"
 
 
+class ServiceAuthentication(BaseAuthentication):
+    """A token of the clinic, as `Authorization: Bearer`, where a view says that it takes one.
+
+    Who asks is nobody's account: an actor with the id of the token, who sees what is the clinic's.
+    """
+
+    def authenticate(self, request: Request) -> tuple[User, ServiceToken] | None:
+        said, _, token = request.headers.get("Authorization", "").partition(" ")
+        if said.lower() != "bearer":
+            return None
+        row = tokens.found(token=token, now=timezone.now())
+        if row is None:
+            raise Unauthenticated
+        return tokens.actor_of(row), row
+
+
 def _person_of(said: Mapping[str, Any]) -> User | None:
     """The account a session was made for, unless it was closed or its password changed since."""
     if said.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
@@ -241,6 +259,7 @@ class Endpoint(APIView):
     roles: ClassVar[frozenset[Role]] = frozenset()
     second_factor: ClassVar[bool] = True
     needs_consent: ClassVar[bool] = True
+    scope: ClassVar[str] = ""  # what the token of another system has to say
     authentication_classes = (SessionAuthentication,)
     permission_classes = ()
     parser_classes = (StrictJSONParser,)
@@ -274,7 +293,10 @@ class Endpoint(APIView):
     def _admit(self, person: User, request: Request) -> None:
         if not self.roles.intersection(person.roles):
             raise Forbidden
-        if person.works_in_clinic:
+        if Role.SERVICE in person.roles:
+            if self.scope not in person.scopes:
+                raise Forbidden
+        elif person.works_in_clinic:
             assert person.clinic is not None
             if (
                 self.second_factor
@@ -508,13 +530,16 @@ def _numbers(version: str) -> list[int]:
 
 
 def _caller(request: Request) -> str:
-    """The session where it is one of ours, else the address: anybody can make up a token."""
+    """The session or service token where it is one of ours, else the address: anybody can make up
+    a token."""
     try:
-        session = cast(SessionStore | None, request.auth)
+        known = cast(SessionStore | ServiceToken | None, request.auth)
     except (Unauthenticated, SessionEnded):
-        session = None
-    if session is not None:
-        return f"session {session.session_key}"
+        known = None
+    if isinstance(known, ServiceToken):
+        return f"token {known.pk}"
+    if known is not None:
+        return f"session {known.session_key}"
     return f"address {address_of(request._request)}"
 
 

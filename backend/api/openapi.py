@@ -215,6 +215,20 @@ class SignIn(OpenApiAuthenticationExtension):
         ]
 
 
+class Service(OpenApiAuthenticationExtension):
+    """A token of the clinic, for other systems."""
+
+    target_class = "backend.api.base.ServiceAuthentication"
+    name = "service_token"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "Other systems: a service token of the clinic, with the right scope.",
+        }
+
+
 class ProtocolDocument(OpenApiSerializerExtension):
     """The document of a protocol. A draft may lack anything, so nothing in it is required."""
 

@@ -70,6 +70,10 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     objects: ClassVar[UserManager] = UserManager()
 
+    # Of no account: another system that asks in the name of a clinic, and what it may.
+    is_service = False
+    scopes: frozenset[str] = frozenset()
+
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
 
@@ -101,6 +105,8 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     @property
     def roles(self) -> list[str]:
+        if self.is_service:
+            return ["service"]
         roles = []
         if self.is_physiotherapist:
             roles.append("physiotherapist")

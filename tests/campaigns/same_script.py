@@ -1064,6 +1064,20 @@ class Script:
         ), 3):  # fmt: skip
             self.ask("cleo", "PATCH", "clinic", wrong, If_Match="*")
         self.staff()
+        self.tokens()
+
+    def tokens(self) -> None:
+        wish = {"name": "Register Å", "scopes": ["reports.read"]}
+        self.ask("cleo", "POST", "service-tokens", wish, expect=201, keep={"key": "id"})
+        refused: tuple[dict[str, Any], ...] = (
+            {"scopes": []}, {"scopes": ["x"]}, {"days": 367}, {"name": ""}, {"x": 1},
+        )  # fmt: skip
+        for wrong in refused:
+            self.ask("cleo", "POST", "service-tokens", wish | wrong, expect=422)
+        for who in ("cleo", "ana", "ben"):
+            self.ask(who, "GET", "service-tokens?limit=1")
+        self.ask("cleo", "DELETE", "service-tokens/{key}", expect=204)
+        self.ask("cleo", "DELETE", f"service-tokens/{UNKNOWN}", expect=404)
 
     def rights(self) -> None:
         """At the end: somebody is forgotten."""

@@ -107,6 +107,9 @@ OPERATIONS = {
     "staff_list": "GET /staff",
     "staff_create": "POST /staff",
     "staff_update": "PATCH /staff/{id}",
+    "service_token_list": "GET /service-tokens",
+    "service_token_create": "POST /service-tokens",
+    "service_token_revoke": "DELETE /service-tokens/{id}",
     "audit_list": "GET /audit-events",
     "report_adherence": "GET /reports/adherence",
 }
@@ -124,11 +127,13 @@ ENUMS = {
     "Platform", "ProblemRegion", "ProgressionStatus", "ProtocolEffortScale", "ProtocolGate",
     "ProtocolStatus", "PushKind", "Recommendation", "RecordType", "ReminderChannel", "ReminderKind",
     "ReminderReason", "ReminderStatus", "Role", "ScheduleKind", "ScreenCode", "ScreeningMoment",
-    "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason", "SlotStatus", "StaffRole",
+    "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason", "SlotStatus", "ServiceScope",
+    "StaffRole",
     "StopSignCode", "TailoringOp", "TimelineMark", "TimelineMetric", "Timeliness", "UploadStatus",
     "Weekday", "WorseWith",
 }  # fmt: skip
 
+FOR_SYSTEMS = {"report_adherence"}
 PUBLIC = {"meta_get", "enrolment_check"}
 KEYED = {
     "export_create",
@@ -137,6 +142,7 @@ KEYED = {
     "assignment_pause", "assignment_resume", "assignment_end", "flag_acknowledge", "flag_resolve",
     "stop_clear", "progression_evaluate", "progression_propose_version", "progression_decide",
     "reminder_snooze", "staff_create", "patient_erase",
+    "service_token_create",
 }  # fmt: skip
 MATCHED = {
     "me_update": False, "exercise_update": False, "patient_update": True, "episode_update": False,
@@ -233,6 +239,8 @@ def test_each_refusal_is_a_known_problem():
 
 def test_each_operation_tells_who_may(operation):
     signs_in: list[dict[str, list[str]]] = [{"session_token": []}, {"session_cookie": []}]
+    if operation["operationId"] in FOR_SYSTEMS:
+        signs_in.append({"service_token": []})
     public = operation["operationId"] in PUBLIC
     assert operation.get("security", []) == ([] if public else signs_in)
 

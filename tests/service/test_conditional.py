@@ -147,7 +147,7 @@ def test_reads_without_a_tag_are_few_and_known(office: Office) -> None:
         "patient_list", "episode_list", "patient_sessions", "patient_check_ins", "assessment_list",
         "progression_list", "flag_list", "caseload_list", "reminder_list", "patient_reminders",
         "export_list", "export_get", "export_file", "my_data",
-        "staff_list",
+        "staff_list", "service_token_list",
         "audit_list",
     }  # fmt: skip
 
