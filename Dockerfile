@@ -10,7 +10,7 @@ RUN /venv/bin/pip install --only-binary :all: -r requirements.txt
 FROM python:${PYTHON}-slim-bookworm
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     BIND=0.0.0.0 PORT=8000 VAR_DIR=/var/lib/rehab
-RUN useradd --system --uid 10001 --no-create-home rehab && install -d -o rehab /var/lib/rehab
+RUN useradd --system --uid 10001 --no-create-home rehab && install -d -o rehab /var/lib/rehab /var/lib/rehab/kept
 COPY --from=packages /venv /venv
 WORKDIR /srv/rehab
 COPY manage.py gunicorn.conf.py ./

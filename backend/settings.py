@@ -109,6 +109,7 @@ INSTALLED_APPS = [
     "backend.care",
     "backend.notifications",
     "backend.reports",
+    "backend.rights",
     "backend.api",
     "backend.console",
 ]
@@ -161,6 +162,8 @@ TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English")]
 
+# Whom we have forgotten, by id. Keep it apart from the backups: a restore needs it afterwards.
+ERASURE_LEDGER = env.str("ERASURE_LEDGER", default="") or str(VAR_DIR / "erasures.jsonl")
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
 STATIC_URL = "static/"
@@ -207,7 +210,9 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
         # A transaction that starts as a reader and then writes fails at once instead of waiting.
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+        # What is deleted is overwritten: the file holds nothing of who was erased.
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
+        "PRAGMA secure_delete=ON",
     }
 else:
     _database["OPTIONS"] |= {
@@ -283,7 +288,7 @@ SWEEP_PERIOD = timedelta(seconds=env.int("SWEEP_EVERY_S", default=60))
 _AT_EACH_MINUTE = crontab()  # on the minute, when reminders are due
 SWEEPS = (
     *("close_days", "expire_proposals", "announce", "plan_reminders", "deliver_messages"),
-    *("write_exports", "seal_audit"),
+    *("write_exports", "erase_patients", "seal_audit"),
 )
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # keeps no file: the rows know what is due
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
@@ -356,6 +361,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "EntryState": ["done", "skipped"],
         "EpisodeEndReason": ["completed", "transferred", "stopped", "other"],
         "EvidenceTag": ["seed", "trial", "guideline", "expert"],
+        "ErasureGround": ["asked", "mistake", "ordered"],
+        "ErasureReason": ["asked", "mistake", "ordered", "retention"],
         "ExportFormat": ["csv", "ndjson", "xlsx", "pdf"],
         "ExportKind": ["sessions", "adherence"],
         "ExportStatus": ["queued", "running", "ready", "failed", "expired"],
@@ -395,6 +402,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         ],
         "TimelineMark": "backend.reports.timeline.MARKS",
         "TimelineMetric": "backend.reports.timeline.METRICS",
+        "ServiceScope": ["reports.read"],
         "StaffRole": "backend.api.clinic.ROLES",
         "StopSignCode": "backend.api.records.stop_sign_codes",
         "TailoringOp": "backend.api.physio.assignments.OPS",

@@ -24,11 +24,13 @@ from backend.notifications.actions import forget_old_messages
 from backend.notifications.delivering import deliver
 from backend.notifications.gateways import gateways_of_settings
 from backend.reports import exports
+from backend.rights import erasing, retention
 
 HANDLED_MESSAGES_KEPT_S = 3600
 MESSAGES_KEPT = timedelta(days=400)
 A_SWEEP = 2000  # patients, facts; the next sweep takes the rest
 EXPIRED_A_SWEEP = 200
+ERASED_A_SWEEP = 100
 WORKING_FOR_S = 45  # less than a task may take
 BEGINNING_FOR_S = 15  # what takes long
 SEALED_A_SWEEP = 20_000  # audit events
@@ -118,6 +120,21 @@ def _part_of(export_id: UUID) -> bool:
         return False
 
 
+@sweep
+def erase_patients() -> None:
+    """Decide of whom a clinic need not keep any longer, and erase of whom it was decided."""
+    now = timezone.now()
+    retention.decide(now=now, limit=ERASED_A_SWEEP)
+    due = erasing.due(now=now, limit=ERASED_A_SWEEP)
+    for erasure_id in due:
+        try:
+            erasing.erase(erasure_id=erasure_id, now=now)
+        except Exception as error:  # it comes up again when its lease is over
+            _log.error("erasing failed", erasure_id=str(erasure_id), exc_info=error)
+    if due:
+        erasing.settle()
+
+
 _gateways = cache(gateways_of_settings)  # connections last as long as the process
 
 
@@ -137,6 +154,7 @@ def keep_house() -> None:
     forget_old_messages(now=now, kept=MESSAGES_KEPT)
     planning.notice_new_zones(now=now, limit=A_SWEEP)
     exports.throw_away(now=now)
+    erasing.settle()
     if not settings.REDIS_URL:
         _forget_handled_messages()
 
@@ -152,5 +170,5 @@ def _forget_handled_messages() -> None:
 # In the order in which one leads to another: what is judged is announced, then sent.
 SWEEPS = (
     heartbeat, close_days, expire_proposals, announce, plan_reminders, deliver_messages,
-    write_exports, seal_audit, keep_house,
+    write_exports, erase_patients, seal_audit, keep_house,
 )  # fmt: skip

@@ -17,6 +17,7 @@ from backend.api import (
     patient,
     reminders,
     reports,
+    rights,
     sync,
 )
 from backend.api.physio import (
@@ -42,6 +43,8 @@ API: list[URLPattern] = [
     path("meta", account.Meta.as_view()),
     path("enrolments/check", account.EnrolmentCheck.as_view()),
     path("me", account.Me.as_view()),
+    path("me/data", rights.MyData.as_view()),
+    path("me/erasure-request", rights.ErasureRequest.as_view()),
     # The app
     path("me/plan", patient.Plan.as_view()),
     path("me/assignments", patient.Assignments.as_view()),
@@ -73,6 +76,8 @@ API: list[URLPattern] = [
     path("caseload", caseload.Caseload.as_view()),
     path("patients", patients.Patients.as_view()),
     path("patients/<str:id>", patients.PatientOne.as_view()),
+    path("patients/<str:id>/legal-hold", rights.Hold.as_view()),
+    path("patients/<str:id>/erasure", rights.PatientErasure.as_view()),
     path("patients/<str:id>/invitations", patients.Invitations.as_view()),
     path("patients/<str:id>/episodes", patients.Episodes.as_view()),
     path("episodes/<str:id>", patients.EpisodeOne.as_view()),
@@ -105,6 +110,8 @@ API: list[URLPattern] = [
     path("clinic", clinic.Settings.as_view()),
     path("staff", clinic.Staff.as_view()),
     path("staff/<str:id>", clinic.StaffOne.as_view()),
+    path("service-tokens", clinic.ServiceTokens.as_view()),
+    path("service-tokens/<str:id>", clinic.ServiceTokenOne.as_view()),
     path("audit-events", audit.AuditEvents.as_view()),
     path("reports/adherence", reports.Adherence.as_view()),
 ]

@@ -230,6 +230,7 @@ class MeOut(serializers.Serializer[Any]):
     email = serializers.EmailField(required=False)
     phone = serializers.CharField(required=False)
     consents = ConsentOut(many=True)
+    erasure_asked_at = serializers.DateTimeField(required=False)
 
 
 def me_shown(person: User) -> dict[str, object]:
@@ -247,6 +248,8 @@ def me_shown(person: User) -> dict[str, object]:
     for name in ("email", "phone"):
         if patient and getattr(patient, name):
             shown[name] = getattr(patient, name)
+    if patient and patient.erasure_asked_at:
+        shown["erasure_asked_at"] = moment(patient.erasure_asked_at)
     return shown
 
 

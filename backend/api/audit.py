@@ -60,7 +60,8 @@ class AuditObjectOut(serializers.Serializer[Any]):
 
 class AuditEventOut(serializers.Serializer[Any]):
     """`action` is an operation id, or what a command did. `listed` are the patients whom a list
-    showed. `before` and `after` are of a switch.
+    showed. `ip_prefix` is the network that the request came from. `before` and `after` are of a
+    switch.
 
     `seq` and `hash` are the place in the chain of the clinic; an event has them within a minute.
     """
@@ -74,6 +75,7 @@ class AuditEventOut(serializers.Serializer[Any]):
     listed = serializers.ListField(child=serializers.UUIDField(), required=False)
     outcome = serializers.ChoiceField(OUTCOMES)
     request_id = serializers.UUIDField()
+    ip_prefix = serializers.CharField(required=False)
     before = serializers.DictField(required=False)
     after = serializers.DictField(required=False)
     seq = serializers.IntegerField(required=False)
@@ -168,5 +170,5 @@ def event_shown(event: AuditEvent) -> dict[str, Any]:
         shown["object"] = {"type": OBJECTS.get(first, first), "id": str(event.object_id)}
     if event.seq is not None:
         shown |= {"seq": event.seq, "hash": event.hash}
-    told = {name: getattr(event, name) for name in ("listed", "before", "after")}
+    told = {name: getattr(event, name) for name in ("ip_prefix", "listed", "before", "after")}
     return shown | {name: value for name, value in told.items() if value}

@@ -40,7 +40,8 @@ from rest_framework.views import APIView
 from backend.api.fields import as_uuid
 from backend.api.parsing import StrictJSONParser
 from backend.audit.actions import note
-from backend.clinics.models import Patient, User
+from backend.clinics import tokens
+from backend.clinics.models import Patient, ServiceToken, User
 from backend.clinics.sign_in import has_second_factor, is_to_slide
 from backend.problems import (
     ConsentWithdrawn,
@@ -85,6 +86,7 @@ class Role(StrEnum):
     PATIENT = "patient"
     PHYSIOTHERAPIST = "physiotherapist"
     CLINIC_ADMIN = "clinic_admin"
+    SERVICE = "service"  # another system, by a token of the clinic
     ANYBODY = "anybody"  # also nobody signed in
 
 
@@ -209,6 +211,22 @@ class SessionAuthentication(BaseAuthentication):
         return "X-Session-Token"
 
 
+class ServiceAuthentication(BaseAuthentication):
+    """A token of the clinic, as `Authorization: Bearer`, where a view says that it takes one.
+
+    Who asks is nobody's account: an actor with the id of the token, who sees what is the clinic's.
+    """
+
+    def authenticate(self, request: Request) -> tuple[User, ServiceToken] | None:
+        said, _, token = request.headers.get("Authorization", "").partition(" ")
+        if said.lower() != "bearer":
+            return None
+        row = tokens.found(token=token, now=timezone.now())
+        if row is None:
+            raise Unauthenticated
+        return tokens.actor_of(row), row
+
+
 def _person_of(said: Mapping[str, Any]) -> User | None:
     """The account a session was made for, unless it was closed or its password changed since."""
     if said.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
@@ -242,6 +260,7 @@ class Endpoint(APIView):
     roles: ClassVar[frozenset[Role]] = frozenset()
     second_factor: ClassVar[bool] = True
     needs_consent: ClassVar[bool] = True
+    scope: ClassVar[str] = ""  # what the token of another system has to say
     authentication_classes = (SessionAuthentication,)
     permission_classes = ()
     parser_classes: Sequence[type[BaseParser]] = (StrictJSONParser,)
@@ -275,7 +294,10 @@ class Endpoint(APIView):
     def _admit(self, person: User, request: Request) -> None:
         if not self.roles.intersection(person.roles):
             raise Forbidden
-        if person.works_in_clinic:
+        if Role.SERVICE in person.roles:
+            if self.scope not in person.scopes:
+                raise Forbidden
+        elif person.works_in_clinic:
             assert person.clinic is not None
             if (
                 self.second_factor
@@ -389,7 +411,8 @@ class StaffEndpoint(Endpoint):
     def concerns(self, patient: Patient, object_id: UUID | None = None) -> None:
         """From now on the call is about this patient, whose record may be shut for writing."""
         self.about, self.object_id = patient.pk, object_id
-        if patient.consent_withdrawn_at and self.request.method not in READS:
+        is_write = self.request.method not in READS
+        if is_write and self.needs_consent and patient.consent_withdrawn_at:
             raise ConsentWithdrawn
 
     def named(self, id: UUID) -> Patient | OfAPatient | None:
@@ -434,12 +457,18 @@ class StaffEndpoint(Endpoint):
             after=self.after,
             status=status,
             request_id=request_id_of(request._request),
+            address=address_of(request._request),
             now=timezone.now(),
         )
 
 
 def request_id_of(request: HttpRequest) -> UUID:
     return UUID(request.META["REQUEST_ID"])
+
+
+def address_of(request: HttpRequest) -> str:
+    """Where a request comes from, as far as our own proxies tell."""
+    return str(get_ip(request) or "")
 
 
 def path_id(text: str) -> UUID:
@@ -502,12 +531,17 @@ def _numbers(version: str) -> list[int]:
 
 
 def _caller(request: Request) -> str:
-    """The session where it is one of ours, else the address: anybody can make up a token."""
+    """The session or service token where it is one of ours, else the address: anybody can make up
+    a token."""
     try:
-        session = cast(SessionStore | None, request.auth)
+        known = cast(SessionStore | ServiceToken | None, request.auth)
     except (Unauthenticated, SessionEnded):
-        session = None
-    return f"session {session.session_key}" if session else f"address {get_ip(request._request)}"
+        known = None
+    if isinstance(known, ServiceToken):
+        return f"token {known.pk}"
+    if known is not None:
+        return f"session {known.session_key}"
+    return f"address {address_of(request._request)}"
 
 
 def _throttle(request: Request, view: Endpoint) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -30,13 +31,16 @@ from backend.api.fields import In, Many, Text, Truth, Uid, Whole, Word, Zone, re
 from backend.api.paging import CursorInvalid, page
 from backend.api.schemas import page_of
 from backend.care import broadcasting, reviewing
-from backend.clinics import actions
+from backend.clinics import actions, tokens
 from backend.clinics.actions import LastAdmin
-from backend.clinics.models import Clinic, User
+from backend.clinics.models import Clinic, ServiceToken, User
 from backend.clinics.selectors import staff_of
 from backend.problems import NotFound, StateConflict
 
 MOST_DELAY_DAYS = 365
+MOST_RETENTION_MONTHS = 1200
+USUAL_TOKEN_DAYS, MOST_TOKEN_DAYS = 90, 366
+SCOPES = ServiceToken.Scope.values
 ROLES = (Role.PHYSIOTHERAPIST.value, Role.CLINIC_ADMIN.value)
 SHOWN_OFFLINE = frozenset({"emergency_number", "urgent_contact"})  # in every plan
 
@@ -82,7 +86,8 @@ class ClinicIn(In):
     `typing_delay_days` is how long after its day a record may be typed in, `upload_delay_days` how
     long after that it may be uploaded. With `proposals_on` false, open proposals to let patients go
     on are withdrawn at once, and none is made; all that makes treatment lighter goes on.
-    `urgent_email` is told of what nobody has looked at.
+    `urgent_email` is told of what nobody has looked at. So many `retention_months` after the last
+    care a patient is erased, with all there is; `null` is for ever.
     """
 
     name = Text(120, trim_whitespace=True)
@@ -95,6 +100,7 @@ class ClinicIn(In):
     crisis_line = Text(200, allow_blank=True, trim_whitespace=True)
     second_factor_required = Truth()
     proposals_on = Truth()
+    retention_months = Whole(1, MOST_RETENTION_MONTHS, allow_null=True)
 
 
 class ClinicOut(serializers.Serializer[Any]):
@@ -109,12 +115,13 @@ class ClinicOut(serializers.Serializer[Any]):
     crisis_line = serializers.CharField(required=False)
     second_factor_required = serializers.BooleanField()
     proposals_on = serializers.BooleanField()
+    retention_months = serializers.IntegerField(required=False)
     created_at = serializers.DateTimeField()
 
 
 ALWAYS = ("name", "timezone", "typing_delay_days", "upload_delay_days", "emergency_number",
           "second_factor_required", "proposals_on")  # fmt: skip
-GIVEN = ("urgent_contact", "urgent_email", "crisis_line")
+GIVEN = ("urgent_contact", "urgent_email", "crisis_line", "retention_months")
 
 
 def clinic_shown(clinic: Clinic) -> dict[str, object]:
@@ -273,3 +280,92 @@ class StaffOne(ClinicEndpoint):
             )  # fmt: skip
             self.changed(before, staff_shown(person))
         return tagged(request, staff_shown(person))
+
+
+# --- Other systems ----------------------------------------------------------------------------
+
+
+class ServiceTokenIn(In):
+    """`name` says which system it is for. Without `days` it lives for 90."""
+
+    name = Text(120, trim_whitespace=True)
+    scopes = Many(Word(SCOPES), len(SCOPES))
+    days = Whole(1, MOST_TOKEN_DAYS, required=False, default=USUAL_TOKEN_DAYS)
+
+    def validate_scopes(self, found: list[str]) -> list[str]:
+        if not found:
+            refuse("required", _("At least one."))
+        return found
+
+
+class ServiceTokenOut(serializers.Serializer[Any]):
+    """A key for another system. `token` is told this once, to be sent as `Authorization: Bearer`;
+    a repeat of the request does not have it."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    scopes = serializers.ListField(child=serializers.ChoiceField(SCOPES))
+    created_by = serializers.UUIDField()
+    created_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField()
+    revoked_at = serializers.DateTimeField(required=False)
+    token = serializers.CharField(required=False)
+
+
+def token_shown(row: ServiceToken) -> dict[str, object]:
+    shown: dict[str, object] = {
+        "id": str(row.pk),
+        "name": row.name,
+        "scopes": row.scopes,
+        "created_by": str(row.created_by_id),
+        "created_at": moment(row.created_at),
+        "expires_at": moment(row.expires_at),
+    }
+    return shown | ({"revoked_at": moment(row.revoked_at)} if row.revoked_at else {})
+
+
+class ServiceTokens(ClinicEndpoint):
+    token = ""
+
+    @operation(
+        "service_token_list", gives={200: page_of(ServiceTokenOut)}, params=PAGE,
+        refuses=[CursorInvalid], tag="clinic",
+    )  # fmt: skip
+    def get(self, request: Request) -> Response:
+        """The newest first, those that have ended too."""
+        rows = ServiceToken.objects.visible_to(self.person)
+        return page(request, rows, order=("-created_at", "-id"), shown=token_shown, filters={})
+
+    @operation(
+        "service_token_create", takes=ServiceTokenIn, gives={201: ServiceTokenOut}, key=True,
+        tag="clinic",
+    )  # fmt: skip
+    def post(self, request: Request) -> Response:
+        said = ServiceTokenIn.checked(request.data)
+        lives = timedelta(days=said.pop("days"))
+        row, self.token = tokens.make(
+            clinic=self.clinic, by=self.person, lives=lives, now=self.now, **said
+        )
+        self.object_id = row.pk
+        self.changed({}, {"scopes": row.scopes, "expires_at": moment(row.expires_at)})
+        return Response(token_shown(row), 201, headers={"Cache-Control": "no-store"})
+
+    def finalize_response(
+        self, request: Request, response: Response, *args: object, **kwargs: object
+    ) -> Response:
+        """The token joins here, behind what an idempotency key stores: it is kept nowhere."""
+        if self.token and response.status_code == 201:
+            response.data = response.data | {"token": self.token}
+        return super().finalize_response(request, response, *args, **kwargs)
+
+
+class ServiceTokenOne(ClinicEndpoint):
+    @operation("service_token_revoke", gives={204: None}, tag="clinic")
+    def delete(self, request: Request, id: str) -> Response:
+        """It is refused from the next request on."""
+        row = ServiceToken.objects.visible_to(self.person).filter(pk=path_id(id)).first()
+        if row is None:
+            raise NotFound
+        self.object_id = row.pk
+        tokens.revoke(row=row, now=self.now)
+        return Response(status=204)

@@ -11,7 +11,7 @@ from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
 
 from backend.api.errors import READS, as_http, reads_only
-from backend.health.checks import ages, queue_length
+from backend.health.checks import BACKUP, ages, queue_length
 from backend.notifications.selectors import progress
 from backend.problems import NotFound
 
@@ -60,9 +60,15 @@ def _lines() -> Iterator[str]:
         "rehab_devices_reachable", "Devices with an address for push messages.",
         [({}, stands.devices)],
     )  # fmt: skip
+    alive = ages(now=now)
+    backup = alive.pop(BACKUP, None)
     yield from _gauge(
         "rehab_alive_seconds", "Since when each process and sweep last showed that it lives.",
-        [({"name": name}, age) for name, age in sorted(ages(now=now).items())],
+        [({"name": name}, age) for name, age in sorted(alive.items())],
+    )  # fmt: skip
+    yield from _gauge(
+        "rehab_backup_seconds", "How old the last backup is; nothing where there was none.",
+        [] if backup is None else [({}, backup)],
     )  # fmt: skip
     length = queue_length()
     yield from _gauge(

@@ -73,6 +73,7 @@ TAGS = [
     {"name": "exports", "description": "Files for other programs, written in the background."},
     {"name": "progressions", "description": "What the rules propose, and what is decided on it."},
     {"name": "clinic", "description": "Running a clinic: its settings and its staff."},
+    {"name": "rights", "description": "A copy of everything, being forgotten, legal holds."},
     {"name": "audit", "description": "Clinic administration: who did what to whose data."},
     {"name": "reports", "description": "What a clinic accounts for."},
 ]
@@ -212,6 +213,20 @@ class SignIn(OpenApiAuthenticationExtension):
                 ),
             },
         ]
+
+
+class Service(OpenApiAuthenticationExtension):
+    """A token of the clinic, for other systems."""
+
+    target_class = "backend.api.base.ServiceAuthentication"
+    name = "service_token"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "Other systems: a service token of the clinic, with the right scope.",
+        }
 
 
 class ProtocolDocument(OpenApiSerializerExtension):

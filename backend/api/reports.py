@@ -20,8 +20,11 @@ from rest_framework.response import Response
 
 from backend.api.base import (
     REFUSING,
+    STAFF,
     CompactJSONRenderer,
     Role,
+    ServiceAuthentication,
+    SessionAuthentication,
     SpeaksJSON,
     StaffEndpoint,
     as_json,
@@ -34,7 +37,7 @@ from backend.api.base import (
 from backend.api.contract import PAGE, operation, query
 from backend.api.fields import Day, In, Text, Uid, Word
 from backend.api.paging import CursorInvalid, filters_of, limit_of, linked, salt_of
-from backend.clinics.models import Patient
+from backend.clinics.models import Patient, ServiceToken
 from backend.problems import MalformedRequest
 from backend.reports import adherence
 from backend.reports.adherence import Group, Grouping, Scope
@@ -244,8 +247,12 @@ AdherenceReportOut = type(
 
 
 class Adherence(StaffEndpoint):
-    """A physiotherapist who is no clinic admin sees the own caseload."""
+    """A physiotherapist who is no clinic admin sees the own caseload; another system, the
+    clinic's."""
 
+    roles = STAFF | {Role.SERVICE}
+    scope = ServiceToken.Scope.REPORTS_READ
+    authentication_classes = (SessionAuthentication, ServiceAuthentication)  # type: ignore[assignment]
     is_about_patients = True
     renderer_classes = (CompactJSONRenderer, CSVRenderer)
     content_negotiation_class = SpeaksCSVToo
@@ -308,7 +315,7 @@ class Adherence(StaffEndpoint):
         assert clinic is not None
         first, last = _window(asked, self.now.astimezone(ZoneInfo(clinic.timezone)).date())
         patients = Patient.objects.visible_to(self.person)
-        if Role.CLINIC_ADMIN not in self.person.roles:
+        if not {Role.CLINIC_ADMIN, Role.SERVICE}.intersection(self.person.roles):
             patients = patients.filter(physiotherapist=self.person)
         if "physiotherapist_id" in asked:
             patients = patients.filter(physiotherapist_id=asked["physiotherapist_id"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Protocol
 from uuid import UUID
 
 from backend.audit.models import AuditEvent, Chain
 
+PREFIX = {4: 24, 6: 48}
 Told = Mapping[str, str | int | bool | None]  # values of switches; never what a patient said
 
 
@@ -32,14 +34,15 @@ def note(
     status: int,
     request_id: UUID,
     now: datetime,
+    address: str = "",
     listed: Sequence[str] = (),
     before: Mapping[str, object] | None = None,
     after: Mapping[str, object] | None = None,
 ) -> None:
     """One event for one call, with its outcome read off the HTTP status.
 
-    `listed` are the patients whom a list showed; `before` and `after` hold what a setting was and
-    is, and nothing of patients.
+    Of `address` the network is kept. `listed` are the patients whom a list showed; `before` and
+    `after` hold what a setting was and is, and nothing of patients.
     """
     assert actor.clinic_id is not None
     AuditEvent.objects.create(
@@ -55,7 +58,19 @@ def note(
         after=dict(after or {}),
         outcome=_outcome(status),
         request_id=request_id,
+        ip_prefix=network_of(address),
     )
+
+
+def network_of(address: str) -> str:
+    """The network of an address: enough to tell a clinic from elsewhere, no more. Else nothing."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return ""
+    if isinstance(found, IPv6Address):
+        found = found.ipv4_mapped or found
+    return str(ip_network((found, PREFIX[found.version]), strict=False))
 
 
 def note_command(

@@ -22,7 +22,8 @@ from backend.audit.guards import CONTENT, SEAL
 from backend.audit.models import AuditEvent, Chain
 from backend.queries import Update
 
-FORMAT = 1  # another set of members is another number
+# Another set of members is another number. An event without a network has the first one still.
+FORMAT, WITH_NETWORK = 1, 2
 A_BATCH = 500  # of one transaction
 HASHED = (*CONTENT, "seq", "sealed_at")
 
@@ -32,6 +33,8 @@ _sealed = Update(AuditEvent, *SEAL)
 
 def digest(previous: str, event: AuditEvent) -> str:
     said = {name: _plain(getattr(event, name)) for name in HASHED} | {"format": FORMAT}
+    if event.ip_prefix:
+        said |= {"ip_prefix": event.ip_prefix, "format": WITH_NETWORK}
     told = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(f"{previous}\n{told}".encode()).hexdigest()
 

@@ -18,6 +18,7 @@ CONTENT = (
     "id", "at", "clinic_id", "actor_id", "actor_role", "action", "patient_id", "object_id",
     "listed", "outcome", "request_id", "before", "after",
 )  # fmt: skip
+NETWORK = ("ip_prefix",)  # came later than the rest
 SEAL = ("seq", "hash", "sealed_at")
 
 _OF_DEMO = f"SELECT 1 FROM {CHAINS} one WHERE one.clinic_id = OLD.clinic_id AND one.is_demo"  # noqa: S608
@@ -39,6 +40,7 @@ REFUSALS = (
         "audit_seal_stands", _update_of(SEAL), EVENTS,
         f"OLD.seq IS NOT NULL OR EXISTS ({_SAME_PLACE})",
     ),
+    Refusal("audit_network_stands", _update_of(NETWORK), EVENTS, "1 = 1"),
     Refusal("audit_event_stays", "DELETE", EVENTS, f"NOT EXISTS ({_OF_DEMO})"),
     Refusal(
         "audit_event_begins_unsealed", "INSERT", EVENTS,
@@ -62,7 +64,13 @@ REFUSALS = (
 
 
 def put_up(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    triggers.put_up(schema_editor, *REFUSALS)
+    """Those of the columns that there are so far."""
+    connection = schema_editor.connection
+    with connection.cursor() as cursor:
+        told = connection.introspection.get_table_description(cursor, EVENTS)
+    known = {column.name for column in told}
+    there = [one for one in REFUSALS if known.issuperset(NETWORK) or "ip_prefix" not in one.event]
+    triggers.put_up(schema_editor, *there)
 
 
 def take_down(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:

@@ -42,6 +42,7 @@ class AuditEvent(models.Model):
     listed = models.JSONField(default=list)  # ids of the patients that a list showed
     outcome = models.CharField(max_length=10, choices=[(c, c) for c in OUTCOMES])
     request_id = models.UUIDField()
+    ip_prefix = models.CharField(max_length=43, blank=True)  # a command has none, nor have old ones
     before = models.JSONField(default=dict)  # of a switch: what it was, and what it became
     after = models.JSONField(default=dict)
     seq = models.BigIntegerField(null=True)

@@ -23,7 +23,7 @@ from backend.clinics.models import (
     PatientIdentifier,
     User,
 )
-from backend.problems import FieldError, Problem, StateConflict, ValidationFailed
+from backend.problems import FieldError, NotFound, Problem, StateConflict, ValidationFailed
 
 INVITATION_LIVES = timedelta(hours=72)
 INVITATION_TRIES = 5
@@ -280,9 +280,11 @@ def _hashed(counter: str) -> str:
 
 def lock(patient: Patient) -> Patient:
     """The one lock of everything that happens to a patient (see `Patient`)."""
-    return (
-        Patient.objects.select_for_update(of=("self",)).select_related("clinic").get(pk=patient.pk)
-    )
+    rows = Patient.objects.select_for_update(of=("self",)).select_related("clinic")
+    found = rows.filter(pk=patient.pk).first()
+    if found is None:  # erased since it was looked up
+        raise NotFound
+    return found
 
 
 @transaction.atomic

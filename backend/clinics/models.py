@@ -27,6 +27,7 @@ class Clinic(models.Model):
     urgent_email = models.EmailField(max_length=254, blank=True)
     crisis_line = models.CharField(max_length=200, blank=True)
     proposals_on = models.BooleanField(default=True)
+    retention_months = models.PositiveSmallIntegerField(null=True, blank=True)  # none: for ever
     week_told_at = models.DateTimeField(null=True, db_index=True)  # when staff get the next summary
     created_at = models.DateTimeField()
 
@@ -69,6 +70,10 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     objects: ClassVar[UserManager] = UserManager()
 
+    # Of no account: another system that asks in the name of a clinic, and what it may.
+    is_service = False
+    scopes: frozenset[str] = frozenset()
+
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
 
@@ -100,6 +105,8 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     @property
     def roles(self) -> list[str]:
+        if self.is_service:
+            return ["service"]
         roles = []
         if self.is_physiotherapist:
             roles.append("physiotherapist")
@@ -154,6 +161,9 @@ class Patient(models.Model):
     status = models.CharField(max_length=12, choices=Status, default=Status.INVITED)
     consented_at = models.DateTimeField(null=True)
     consent_withdrawn_at = models.DateTimeField(null=True)
+    erasure_asked_at = models.DateTimeField(null=True)
+    legal_hold_since = models.DateTimeField(null=True)
+    legal_hold_reason = models.CharField(max_length=400, blank=True)
     last_received_at = models.DateTimeField(null=True)
     version = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField()
@@ -170,12 +180,24 @@ class Patient(models.Model):
     objects = PatientQuerySet.as_manager()
 
     class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="a_legal_hold_says_why",
+                condition=Q(legal_hold_since=None, legal_hold_reason="")
+                | (Q(legal_hold_since__isnull=False) & ~Q(legal_hold_reason="")),
+            )
+        ]
         indexes = [
             models.Index(fields=["clinic", "family_name", "given_name", "id"], name="patient_list"),
             models.Index(
                 fields=["plan_tell_at"],
                 name="patients_to_be_told",
                 condition=Q(plan_tell_at__isnull=False),
+            ),
+            models.Index(
+                fields=["clinic", "erasure_asked_at"],
+                name="patients_asking_erasure",
+                condition=Q(erasure_asked_at__isnull=False),
             ),
         ]
 
@@ -359,3 +381,37 @@ class PasswordTries(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class ServiceTokenQuerySet(models.QuerySet["ServiceToken"]):
+    def visible_to(self, person: User) -> Self:
+        """Who runs a clinic sees its tokens, nobody else any."""
+        if person.clinic_id is None or not person.is_clinic_admin:
+            return self.none()
+        return self.filter(clinic_id=person.clinic_id)
+
+
+class ServiceToken(models.Model):
+    """A key with which another system asks in a clinic's name, for what its scopes say.
+
+    The token was shown once and is not kept: it is found by its SHA-256, which is no secret, for
+    the token is 256 random bits.
+    """
+
+    class Scope(models.TextChoices):
+        REPORTS_READ = "reports.read"
+
+    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    clinic = models.ForeignKey(Clinic, models.PROTECT, related_name="service_tokens")
+    name = models.CharField(max_length=120)
+    scopes = models.JSONField(default=list)
+    sha256 = models.CharField(max_length=64, unique=True)
+    created_by = models.ForeignKey(User, models.PROTECT, related_name="+")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True)
+
+    objects = ServiceTokenQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return str(self.pk)

@@ -157,6 +157,7 @@ class Screen(StaffEndpoint):
     writes: ClassVar[str] = ""
     here: ClassVar[str] = ""  # the entry of the navigation this page belongs to
     _last: StaffEndpoint | None = None
+    schema = None  # no part of the API's description
     authentication_classes = (ByCookie,)
     parser_classes = (FormParser, MultiPartParser)
     renderer_classes = (Pages,)

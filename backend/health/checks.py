@@ -17,6 +17,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from backend.health.models import Heartbeat
 
 WORKER = "worker"
+BACKUP = "backup"
 SWEEPS_LATE = 3  # periods
 
 

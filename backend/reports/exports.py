@@ -189,6 +189,8 @@ def _gather(export: Export, now: datetime) -> None:
         count += len(some)
         parts.append(zlib.compress("".join(f"{json.dumps(one)}\n" for one in some).encode()))
     with transaction.atomic():
+        if not _is_still_ours(export, now + LEASE):
+            return
         _store(export, parts)
         export.done, export.total, export.rows = 1, 2, count
         export.unanswered, export.attempt_due_at = 0, now
@@ -206,6 +208,8 @@ def _go_on(export: Export, now: datetime) -> bool:
     if not patients:
         return False
     with transaction.atomic():
+        if not _is_still_ours(export, now + LEASE):
+            return True
         packed, size = zlib.compressobj(), 0
         told: Iterable[tuple[str, int]] = sessions.text_of(export, patients)
         if export.position is None:
@@ -225,6 +229,12 @@ def _go_on(export: Export, now: datetime) -> bool:
     return True
 
 
+def _is_still_ours(export: Export, lease: datetime) -> bool:
+    """Locked from here on. Who was erased meanwhile made it begin anew."""
+    rows = Export.objects.select_for_update().filter(pk=export.pk, attempt_due_at=lease)
+    return rows.first() is not None
+
+
 def _store(export: Export, contents: Iterable[bytes], first: int = 0) -> None:
     for number, content in enumerate(contents, first):
         ExportPart.objects.create(export=export, number=number, content=content)
@@ -234,11 +244,14 @@ def _finish(export: Export, now: datetime) -> None:
     make = MADE.get((Kind(export.kind), Format(export.format)))
     if make is None:
         with transaction.atomic():
-            _end(export, now)
+            if _is_still_ours(export, now + LEASE):
+                _end(export, now)
         return
     with tempfile.TemporaryFile() as made:
         make(export, _lines(export), made)
         with transaction.atomic():
+            if not _is_still_ours(export, now + LEASE):
+                return
             export.parts.all().delete()
             export.size = made.seek(0, os.SEEK_END)
             made.seek(0)
@@ -284,3 +297,20 @@ def throw_away(*, now: datetime) -> int:
     old = Export.objects.filter(status=Export.Status.READY, expires_at__lte=now)
     ExportPart.objects.filter(export__in=old).delete()
     return old.update(status=Export.Status.EXPIRED)
+
+
+@transaction.atomic
+def withdraw(*, clinic_id: UUID, now: datetime) -> None:
+    """Somebody is erased: files of the clinic that name people are gone, or begin anew.
+
+    De-identified ones stay. Nothing in them leads back to anybody: their key is thrown away.
+    """
+    naming = Export.objects.select_for_update().filter(clinic_id=clinic_id, de_identified=False)
+    ready = [one.pk for one in naming.filter(status=Export.Status.READY)]
+    begun = [one.pk for one in naming.filter(attempt_due_at__isnull=False)]
+    ExportPart.objects.filter(export__in=[*ready, *begun]).delete()
+    Export.objects.filter(pk__in=ready).update(status=Export.Status.EXPIRED, expires_at=now)
+    Export.objects.filter(pk__in=begun).update(
+        status=Export.Status.QUEUED, attempt_due_at=now, position=None, done=0, total=0, rows=0,
+        size=0,
+    )  # fmt: skip

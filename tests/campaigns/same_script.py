@@ -95,6 +95,7 @@ class Script:
         self.bad_bodies()
         self.bad_ids()
         self.account()
+        self.rights()
         if not self.small:
             self.pages()
 
@@ -1063,6 +1064,37 @@ class Script:
         ), 3):  # fmt: skip
             self.ask("cleo", "PATCH", "clinic", wrong, If_Match="*")
         self.staff()
+        self.tokens()
+
+    def tokens(self) -> None:
+        wish = {"name": "Register Å", "scopes": ["reports.read"]}
+        self.ask("cleo", "POST", "service-tokens", wish, expect=201, keep={"key": "id"})
+        refused: tuple[dict[str, Any], ...] = (
+            {"scopes": []}, {"scopes": ["x"]}, {"days": 367}, {"name": ""}, {"x": 1},
+        )  # fmt: skip
+        for wrong in refused:
+            self.ask("cleo", "POST", "service-tokens", wish | wrong, expect=422)
+        for who in ("cleo", "ana", "ben"):
+            self.ask(who, "GET", "service-tokens?limit=1")
+        self.ask("cleo", "DELETE", "service-tokens/{key}", expect=204)
+        self.ask("cleo", "DELETE", f"service-tokens/{UNKNOWN}", expect=404)
+
+    def rights(self) -> None:
+        """At the end: somebody is forgotten."""
+        self.ask("bea", "GET", "me/data", expect=200)
+        self.ask("cleo", "GET", "me/data", expect=403)
+        self.ask("bea", "PUT", "me/erasure-request", expect=200)
+        self.ask("bea", "DELETE", "me/erasure-request", expect=204)
+        place, why = "patients/{bea_id}", {"reason": "A claim, Å"}
+        self.ask("cleo", "PUT", f"{place}/legal-hold", why, expect=200)
+        self.ask("ana", "PUT", f"{place}/legal-hold", why, expect=403)
+        self.ask("cleo", "POST", f"{place}/erasure", {"reason": "asked"}, expect=428)
+        self.ask("cleo", "POST", f"{place}/erasure", {"reason": "asked"}, expect=409, If_Match="*")
+        self.ask("cleo", "DELETE", f"{place}/legal-hold", expect=204)
+        for wrong in ({"reason": "retention"}, {"reason": None}, {"x": 1}):
+            self.ask("cleo", "POST", f"{place}/erasure", wrong, expect=422, If_Match="*")
+        self.ask("cleo", "POST", f"{place}/erasure", {"reason": "asked"}, expect=202, If_Match="*")
+        self.ask("bea", "GET", "me", expect=401)
 
     def staff(self) -> None:
         kim = {"email": "Kim@Example.org", "given_name": "Kim", "family_name": "Åberg",

@@ -23,7 +23,7 @@ PATIENTS_OWN = ("patient", "sync")
 pytestmark = pytest.mark.django_db
 
 
-ADMINS_OWN = {"audit", "clinic", "exports", "reports"}
+ADMINS_OWN = {"audit", "clinic", "exports", "reports", "rights"}
 WITH_BODY = sorted(name for name, one in operations().items() if "requestBody" in one)
 
 

@@ -25,6 +25,9 @@ OPERATIONS = {
     "enrolment_check": "POST /enrolments/check",
     "me_get": "GET /me",
     "me_update": "PATCH /me",
+    "my_data": "GET /me/data",
+    "erasure_ask": "PUT /me/erasure-request",
+    "erasure_take_back": "DELETE /me/erasure-request",
     "plan_get": "GET /me/plan",
     "my_assignments": "GET /me/assignments",
     "progress_get": "GET /me/progress",
@@ -64,6 +67,9 @@ OPERATIONS = {
     "patient_create": "POST /patients",
     "patient_get": "GET /patients/{id}",
     "patient_update": "PATCH /patients/{id}",
+    "legal_hold_set": "PUT /patients/{id}/legal-hold",
+    "legal_hold_lift": "DELETE /patients/{id}/legal-hold",
+    "patient_erase": "POST /patients/{id}/erasure",
     "invitation_create": "POST /patients/{id}/invitations",
     "episode_list": "GET /patients/{id}/episodes",
     "episode_create": "POST /patients/{id}/episodes",
@@ -101,6 +107,9 @@ OPERATIONS = {
     "staff_list": "GET /staff",
     "staff_create": "POST /staff",
     "staff_update": "PATCH /staff/{id}",
+    "service_token_list": "GET /service-tokens",
+    "service_token_create": "POST /service-tokens",
+    "service_token_revoke": "DELETE /service-tokens/{id}",
     "audit_list": "GET /audit-events",
     "report_adherence": "GET /reports/adherence",
 }
@@ -110,18 +119,20 @@ ENUMS = {
     "AdherenceGrouping", "AdherenceHeatmap", "AdjustmentCode", "AlertLevel", "AssignmentEnd",
     "AssignmentStatus", "AuditOutcome", "BodyRegion", "CaseloadTier", "ChangeOp", "ClockState",
     "ConditionCode", "ConsentCode", "CriterionResult", "DateOutcome", "DayColour", "DayType",
-    "DecisionOutcome", "DecisionReason", "DifferenceKind", "DoseSide", "DoseUnit", "EffortScale",
-    "EntryState", "EpisodeEndReason", "EvidenceTag", "ExerciseKind", "ExerciseSide", "ExportFormat",
-    "ExportKind", "ExportStatus", "FlagAction", "FlagLevel", "FlagStatus", "HillPattern", "Ketones",
-    "LadderStep", "LegSymptom", "MediaType", "PainAdviceCode", "PainWord", "PartOfDay",
-    "PatientStatus", "Platform", "ProblemRegion", "ProgressionStatus", "ProtocolEffortScale",
-    "ProtocolGate", "ProtocolStatus", "PushKind", "Recommendation", "RecordType", "ReminderChannel",
+    "DecisionOutcome", "DecisionReason", "DifferenceKind", "DoseSide", "DoseUnit",
+    "EffortScale", "EntryState", "EpisodeEndReason", "ErasureGround", "ErasureReason",
+    "EvidenceTag", "ExerciseKind", "ExerciseSide", "ExportFormat", "ExportKind", "ExportStatus",
+    "FlagAction", "FlagLevel", "FlagStatus", "HillPattern", "Ketones", "LadderStep",
+    "LegSymptom", "MediaType", "PainAdviceCode", "PainWord", "PartOfDay", "PatientStatus",
+    "Platform", "ProblemRegion", "ProgressionStatus", "ProtocolEffortScale", "ProtocolGate",
+    "ProtocolStatus", "PushKind", "Recommendation", "RecordType", "ReminderChannel",
     "ReminderKind", "ReminderReason", "ReminderStatus", "Role", "ScheduleKind", "ScreenCode",
-    "ScreeningMoment", "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason", "SlotStatus",
-    "StaffRole", "StopSignCode", "TailoringOp", "TimelineMark", "TimelineMetric", "Timeliness",
-    "UploadStatus", "Weekday", "WorseWith",
+    "ScreeningMoment", "ServiceScope", "SessionOutcome", "SessionState", "Sex", "Side",
+    "SkipReason", "SlotStatus", "StaffRole", "StopSignCode", "TailoringOp", "TimelineMark",
+    "TimelineMetric", "Timeliness", "UploadStatus", "Weekday", "WorseWith",
 }  # fmt: skip
 
+FOR_SYSTEMS = {"report_adherence"}
 PUBLIC = {"meta_get", "enrolment_check"}
 KEYED = {
     "export_create",
@@ -129,14 +140,15 @@ KEYED = {
     "episode_create", "invitation_create", "assessment_create", "assignment_create",
     "assignment_pause", "assignment_resume", "assignment_end", "flag_acknowledge", "flag_resolve",
     "stop_clear", "progression_evaluate", "progression_propose_version", "progression_decide",
-    "reminder_snooze", "staff_create",
+    "reminder_snooze", "staff_create", "patient_erase",
+    "service_token_create",
 }  # fmt: skip
 MATCHED = {
     "me_update": False, "exercise_update": False, "patient_update": True, "episode_update": False,
     "protocol_update": True, "protocol_publish": True, "protocol_retire": True,
     "assignment_pause": True, "assignment_resume": True, "assignment_end": True,
     "assignment_tailor": True, "progression_decide": True, "reminder_settings_update": False,
-    "clinic_update": True, "staff_update": False,
+    "clinic_update": True, "staff_update": False, "patient_erase": True,
 }  # fmt: skip
 
 
@@ -226,6 +238,8 @@ def test_each_refusal_is_a_known_problem():
 
 def test_each_operation_tells_who_may(operation):
     signs_in: list[dict[str, list[str]]] = [{"session_token": []}, {"session_cookie": []}]
+    if operation["operationId"] in FOR_SYSTEMS:
+        signs_in.append({"service_token": []})
     public = operation["operationId"] in PUBLIC
     assert operation.get("security", []) == ([] if public else signs_in)
 

@@ -18,7 +18,8 @@ from django.test import Client
 from django.utils import timezone
 
 from backend.care import deciding
-from backend.clinics.models import Clinic, Episode, Patient, User
+from backend.clinics import tokens
+from backend.clinics.models import Clinic, Episode, Patient, ServiceToken, User
 from backend.notifications.models import Message, key_of
 from backend.reports.models import Export, ExportPart
 from protocols.models import ProtocolVersion
@@ -99,6 +100,15 @@ def _whole(answer: Answer) -> Answer:
     whole: Any = HttpResponse(content, status=answer.status_code, headers=dict(answer.items()))
     whole.request = answer.request
     return whole
+
+
+@dataclass
+class Program(Somebody):
+    """Another system, which sends a service token."""
+
+    def call(self, method: str, path: str, body: object = None, **headers: Any) -> Answer:
+        sent: Any = {"X_Session_Token": "", "Authorization": f"Bearer {self.token}"} | headers
+        return super().call(method, path, body, **sent)
 
 
 @dataclass
@@ -297,3 +307,17 @@ def make_export(clinic: Clinic, by: User, purpose: str, now: datetime) -> Export
     )  # fmt: skip
     ExportPart.objects.create(export=row, number=0, content=zlib.compress(content))
     return row
+
+
+def make_token(
+    clinic: Clinic, by: User, now: datetime, name: str = "Warehouse", days: int = 1
+) -> tuple[ServiceToken, str]:
+    """A service token for the reports of a clinic, and what is sent."""
+    return tokens.make(
+        clinic=clinic,
+        by=by,
+        name=name,
+        scopes=["reports.read"],
+        lives=timedelta(days=days),
+        now=now,
+    )

@@ -28,6 +28,7 @@ from protocols.models import ProtocolVersion
 from tests.service.cast import (
     Answer,
     OwnPhone,
+    Program,
     Somebody,
     Staff,
     make_clinic,
@@ -37,6 +38,7 @@ from tests.service.cast import (
     make_patient,
     make_reminder,
     make_staff,
+    make_token,
     session_token,
     wish,
 )
@@ -67,13 +69,17 @@ def operations() -> tuple[Operation, ...]:
     return tuple(found)
 
 
-# The table of the contract (api: endpoints, "who"). P patient, T physiotherapist, A clinic admin;
-# "-" needs no sign-in. Written by hand, so that it and the views keep an eye on each other.
+# The table of the contract (api: endpoints, "who"). P patient, T physiotherapist, A clinic admin, S
+# another system with a token of the clinic; "-" needs no sign-in. Written by hand, so that it and
+# the views keep an eye on each other.
 WHO = {
     "meta_get": "-",
     "enrolment_check": "-",
     "me_get": "PTA",
     "me_update": "PTA",
+    "my_data": "P",
+    "erasure_ask": "P",
+    "erasure_take_back": "P",
     "plan_get": "P",
     "my_assignments": "P",
     "progress_get": "P",
@@ -113,6 +119,9 @@ WHO = {
     "patient_create": "TA",
     "patient_get": "TA",
     "patient_update": "TA",
+    "legal_hold_set": "A",
+    "legal_hold_lift": "A",
+    "patient_erase": "A",
     "invitation_create": "TA",
     "episode_list": "T",
     "episode_create": "T",
@@ -151,7 +160,10 @@ WHO = {
     "staff_create": "A",
     "staff_update": "A",
     "audit_list": "A",
-    "report_adherence": "TA",
+    "service_token_list": "A",
+    "service_token_create": "A",
+    "service_token_revoke": "A",
+    "report_adherence": "TAS",
 }
 
 # Who calls, and as what. Those that are not let in would be allowed but for their session.
@@ -160,6 +172,7 @@ ROLES = {
     "physiotherapist": "T",
     "clinic_admin": "A",
     "both": "TA",
+    "service": "S",
     "no_clinic": "",
     "anonymous": None,
     "wrong_token": None,
@@ -204,7 +217,7 @@ class Case:
         who = WHO[self.operation.id]
         is_as = ROLES[self.role]
         if who != "-":
-            if is_as is None:
+            if is_as is None or (is_as == "S" and "S" not in who):  # a token is no session
                 return 401
             if not set(who) & set(is_as):
                 return 403
@@ -216,7 +229,7 @@ class Case:
     @property
     def is_visible(self) -> bool:
         """A patient sees himself, staff their clinic."""
-        of_clinic = set(ROLES[self.role] or "") & {"T", "A"}
+        of_clinic = set(ROLES[self.role] or "") & {"T", "A", "S"}
         return self.relation == "own" or (self.relation == "peer" and bool(of_clinic))
 
     @property
@@ -370,6 +383,7 @@ def make_world(now: datetime) -> World:
         "physiotherapist": {"T": ana},
         "clinic_admin": {"A": make_staff(harbour, "Cleo", is_clinic_admin=True)},
         "both": {"T": make_staff(harbour, "Dora", **works, is_clinic_admin=True)},
+        "service": {"": Program(make_token(harbour, ana.user, now)[1])},
         "no_clinic": {"": Somebody(session_token(User.objects.create_user("op@example.org")))},
         "anonymous": {"": Somebody()},
         "wrong_token": {"": Somebody("0" * 32)},
@@ -501,6 +515,7 @@ def _life(now: datetime, clinic: Clinic, by: Staff, name: str, mark: str) -> Ids
         "stopped": str(stopped.pk),
         "device": device,
         "reminder": str(reminder.pk),
+        "service_token": str(make_token(clinic, by.user, now, mark)[0].pk),
         "export": str(make_export(clinic, by.user, mark, now).pk),
     }
 
@@ -626,6 +641,9 @@ RECIPES = {
     "enrolment_check": Recipe(body=lambda _, ids: {"invitation_code": ids["code"]}),
     "me_get": Recipe(),
     "me_update": Recipe(body=_said(timezone="Europe/Oslo")),
+    "my_data": Recipe(),
+    "erasure_ask": Recipe(),
+    "erasure_take_back": Recipe(),
     "plan_get": Recipe(),
     "my_assignments": Recipe(),
     "progress_get": Recipe(),
@@ -665,6 +683,9 @@ RECIPES = {
     "patient_create": Recipe(body=_person),
     "patient_get": OF_PATIENT,
     "patient_update": Recipe("patient", _said(phone="+46 2"), tag="patient"),
+    "legal_hold_set": Recipe("patient", _said(reason="A claim")),
+    "legal_hold_lift": OF_PATIENT,
+    "patient_erase": Recipe("patient", _said(reason="asked"), tag="patient"),
     "invitation_create": Recipe("invitee", _said()),
     "episode_list": OF_PATIENT,
     "episode_create": Recipe("patient", _course),
@@ -703,6 +724,9 @@ RECIPES = {
     "staff_create": Recipe(body=_said(**NEW_COLLEAGUE)),
     "staff_update": Recipe("colleague", _said(can_publish=True)),
     "audit_list": Recipe(query=_until_then, filters=("patient_id",)),
+    "service_token_list": Recipe(),
+    "service_token_create": Recipe(body=_said(name="Ours", scopes=["reports.read"])),
+    "service_token_revoke": Recipe("service_token"),
     "report_adherence": Recipe(query=lambda world, _: f"to={world.ben.today}&heatmap=day"),
 }
 
@@ -710,7 +734,7 @@ RECIPES = {
 # --- What everything looks like ---------------------------------------------------------------
 
 LEFT_OUT = {AuditEvent, SignInSession}
-OURS = ("clinics", "exercises", "protocols", "care", "notifications", "api", "audit")
+OURS = ("clinics", "exercises", "protocols", "care", "notifications", "rights", "api", "audit")
 
 Rows = dict[tuple[str, Any], dict[str, Any]]
 
@@ -833,10 +857,13 @@ def marks_in(world: World, seen: set[str], answer: Answer, said: str = "") -> li
 
 
 def _audit(world: World, case: Case, events: int) -> list[str]:
-    """Staff leave one event for each call about a patient, whatever comes of it."""
+    """Staff leave one event for each call about a patient, whatever comes of it; patients leave
+    one where they use a right."""
     about = RECIPES[case.operation.id].names in ABOUT_PATIENTS or case.operation.id in AUDITED
     of_staff = set(ROLES[case.role] or "") & {"T", "A"}
-    wanted = int(bool(about and of_staff))
+    of_staff |= set(ROLES[case.role] or "") & set(WHO[case.operation.id]) & {"S"}
+    is_right = case.operation.id in RIGHTS and case.expected == 200
+    wanted = int(bool(about and of_staff) or is_right)
     if events == wanted:
         return []
     return [f"{case}: {events} audit events, not {wanted}"]
@@ -845,10 +872,12 @@ def _audit(world: World, case: Case, events: int) -> list[str]:
 ABOUT_PATIENTS = (
     "patient", "invitee", "stopped", "episode", "assignment", "paused", "flag", "progression",
 )  # fmt: skip
+RIGHTS = ("my_data", "erasure_ask", "erasure_take_back")
 AUDITED = (
     "caseload_list", "patient_list", "patient_create", "flag_list", "progression_list",
     "protocol_publish", "protocol_retire", "clinic_get", "clinic_update",
     "staff_list", "staff_create", "staff_update", "audit_list", "report_adherence",
+    "service_token_list", "service_token_create", "service_token_revoke",
     "export_create", "export_list", "export_get", "export_file",
 )  # fmt: skip
 

@@ -29,7 +29,7 @@ TAGGED = {
 REQUIRED = {
     "patient_update", "protocol_update", "protocol_publish", "protocol_retire",
     "assignment_pause", "assignment_resume", "assignment_end", "progression_decide",
-    "assignment_tailor", "clinic_update",
+    "assignment_tailor", "clinic_update", "patient_erase",
 }  # fmt: skip
 OPTIONAL = {
     "me_update",
@@ -61,6 +61,8 @@ class Office:
     paths: dict[str, str]  # operation → address
 
     def who(self, operation: str) -> Somebody:
+        if operation == "patient_erase":
+            return self.cleo
         first = self.paths[operation].split("/")[0]
         return {"me": self.ben, "clinic": self.cleo, "staff": self.cleo}.get(first, self.ana)
 
@@ -105,6 +107,7 @@ def office(
         "progression_decide": f"progressions/{proposal['id']}/decision",
         "clinic_get": "clinic", "clinic_update": "clinic",
         "staff_update": f"staff/{ana.user.pk}",
+        "patient_erase": f"{patient}/erasure",
         "report_adherence": "reports/adherence",
     })  # fmt: skip
 
@@ -143,8 +146,8 @@ def test_reads_without_a_tag_are_few_and_known(office: Office) -> None:
         "meta_get", "my_assignments", "session_list", "check_in_list", "sync_changes",
         "patient_list", "episode_list", "patient_sessions", "patient_check_ins", "assessment_list",
         "progression_list", "flag_list", "caseload_list", "reminder_list", "patient_reminders",
-        "export_list", "export_get", "export_file",
-        "staff_list",
+        "export_list", "export_get", "export_file", "my_data",
+        "staff_list", "service_token_list",
         "audit_list",
     }  # fmt: skip
 
@@ -229,6 +232,7 @@ def bodies(office: Office, grade_1: ProtocolVersion) -> dict[str, Any]:
         "progression_decide": {"outcome": "approve"},
         "clinic_update": {"typing_delay_days": 6},
         "staff_update": {"given_name": "Anna"},
+        "patient_erase": {"reason": "asked"},
         "assignment_tailor": {
             "effective_date": step["from"],
             "reason": "Too much",
@@ -247,6 +251,7 @@ def current(office: Office, operation: str) -> Any:
         "protocol_publish": path.replace("/publish", "?version=draft"),
         "protocol_retire": path.replace("/retire", "?version=1.0.0"),
         "progression_decide": path.replace("/decision", ""),
+        "patient_erase": path.replace("/erasure", ""),
     }
     if operation.startswith("assignment_"):
         read[operation] = office.paths["assignment_get"]

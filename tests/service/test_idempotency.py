@@ -41,7 +41,7 @@ NINE = datetime(2026, 3, 10, 9, tzinfo=UTC)
 
 # api: every operation marked K. `sync_push` and the PUTs need none, previews change nothing.
 KEYED = {
-    "export_create", "staff_create",
+    "export_create", "staff_create", "patient_erase", "service_token_create",
     "assessment_create", "assignment_create", "assignment_end", "assignment_pause",
     "assignment_resume", "episode_create", "exercise_create", "flag_acknowledge", "flag_resolve",
     "invitation_create", "patient_create", "protocol_create", "protocol_publish",

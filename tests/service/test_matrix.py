@@ -48,7 +48,9 @@ def role_for(operation: str) -> str:
     return {"P": "patient", "A": "clinic_admin"}.get(WHO[operation], "physiotherapist")
 
 
-LETTERS = {"patient": "P", "physiotherapist": "T", "clinic_admin": "A", "anybody": "-"}
+LETTERS = {
+    "patient": "P", "physiotherapist": "T", "clinic_admin": "A", "service": "S", "anybody": "-",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

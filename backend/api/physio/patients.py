@@ -23,6 +23,7 @@ from backend.api.account import Email, Locale, Phone, touch
 from backend.api.base import (
     Role,
     StaffEndpoint,
+    address_of,
     as_json,
     etag_of,
     match,
@@ -117,6 +118,13 @@ class ConditionOut(serializers.Serializer[Any]):
     source = serializers.CharField()  # type: ignore[assignment]  # as everywhere
 
 
+class LegalHoldOut(serializers.Serializer[Any]):
+    """Why a record has to be kept, whatever is asked, and since when."""
+
+    reason = serializers.CharField()
+    since = serializers.DateTimeField()
+
+
 class PatientOut(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     given_name = serializers.CharField()
@@ -130,6 +138,8 @@ class PatientOut(serializers.Serializer[Any]):
     identifiers = IdentifierOut(many=True)
     conditions = ConditionOut(many=True)
     physiotherapist_id = serializers.UUIDField(required=False)
+    erasure_asked_at = serializers.DateTimeField(required=False)
+    legal_hold = LegalHoldOut(required=False)
     status = serializers.ChoiceField(Patient.Status.choices)
     last_received_at = serializers.DateTimeField(required=False)
     version = serializers.IntegerField()
@@ -170,18 +180,24 @@ def patient_shown(patient: Patient) -> dict[str, object]:
             shown[name] = getattr(patient, name)
     if patient.physiotherapist_id:
         shown["physiotherapist_id"] = str(patient.physiotherapist_id)
-    if patient.last_received_at:
-        shown["last_received_at"] = moment(patient.last_received_at)
+    for name in ("last_received_at", "erasure_asked_at"):
+        if at := getattr(patient, name):
+            shown[name] = moment(at)
+    if patient.legal_hold_since:
+        held = {"reason": patient.legal_hold_reason, "since": moment(patient.legal_hold_since)}
+        shown["legal_hold"] = held
     return shown
 
 
 TEXT = {"type": "string", "minLength": 1, "maxLength": 100}
+ASKS = ["erasure"]
 
 
 class PatientFilters(In):
     q = Text(100, required=False, trim_whitespace=True)
     status = Word(Patient.Status.values, required=False)
     physiotherapist_id = Uid(required=False)
+    asks = Word(ASKS, required=False)
 
 
 class Patients(OfPatient):
@@ -191,6 +207,7 @@ class Patients(OfPatient):
             query("q", "Words of the name, or an identifier.", TEXT),
             query("status", "Only with this status.", {"enum": Patient.Status.values}),
             query("physiotherapist_id", "Only of this caseload.", OpenApiTypes.UUID),
+            query("asks", "Only who asks for this.", {"enum": ASKS}),
             *PAGE,
         ],
         refuses=[CursorInvalid], tag="patients",
@@ -202,6 +219,8 @@ class Patients(OfPatient):
             rows = rows.filter(**{name: asked[name]})
         if "q" in asked:
             rows = named(rows, asked["q"])
+        if "asks" in asked:
+            rows = rows.exclude(erasure_asked_at=None)
         answer = page(
             request,
             rows,
@@ -355,6 +374,7 @@ def print_page(request: HttpRequest, token: str) -> HttpResponse:
         object_id=invitation.pk,
         status=200,
         request_id=request_id_of(request),
+        address=address_of(request),
         now=timezone.now(),
     )
     code = actions.code_of(invitation)

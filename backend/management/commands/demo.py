@@ -86,6 +86,7 @@ BELONGINGS: tuple[tuple[type[models.Model], str], ...] = (
     (Exercise, "clinic_id"),
     (AuditEvent, "clinic_id"),
     (Chain, "clinic_id"),
+    (people.ServiceToken, "clinic_id"),
     (people.User, "clinic_id"),
     (people.Clinic, "pk"),
 )
