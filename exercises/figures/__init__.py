@@ -5,7 +5,6 @@ Own work throughout: nothing is copied or traced, so that nobody's licence hangs
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, TypeAdapter
 
+from exercises.figures.drawing import Shape, drawing_of, svg_of
 from exercises.figures.scene import Figure, shapes_of
-from exercises.figures.shapes import Shape, drawing_of, svg_of
 from exercises.reading import pointer, read, typed
 
 if TYPE_CHECKING:
@@ -101,14 +100,20 @@ def _laid(below: object, above: object) -> object:
 
 
 @cache
-def titles() -> Mapping[str, str]:
-    """What the catalogue calls each exercise."""
+def catalogue() -> Mapping[str, list[dict[str, str]]]:
+    """The entries of the catalogue, file by file."""
     found = {}
     for path in sorted((ROOT / CATALOGUE).glob("*.yaml")):
         entries = read(path, root=ROOT).value
         assert isinstance(entries, list)
-        found |= {entry["slug"]: entry["title"] for entry in entries}
+        found[path.stem] = entries
     return found
+
+
+@cache
+def titles() -> Mapping[str, str]:
+    """What the catalogue calls each exercise."""
+    return {entry["slug"]: entry["title"] for group in catalogue().values() for entry in group}
 
 
 @cache
@@ -125,12 +130,6 @@ def svg(slug: str) -> str:
 def alt(slug: str) -> str:
     """What the drawing shows, in words."""
     return figures()[slug].alt
-
-
-@cache
-def digest(slug: str) -> str:
-    """Names this drawing: it changes with every stroke and every word of it."""
-    return hashlib.sha256(svg(slug).encode()).hexdigest()[:16]
 
 
 def reportlab_drawing(slug: str, *, width: float = 240) -> Drawing:

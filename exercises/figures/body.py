@@ -28,7 +28,8 @@ VERTEBRAE = 6  # joints of the drawn spine
 TRUNK_SHAPE = ((0.0, 8.0, 9.0), (0.33, 6.5, 8.0), (0.66, 8.5, 9.2), (1.0, 9.5, 8.0))
 THICK = {
     "hip": 8.2, "knee": 5.6, "ankle": 3.8, "heel": 3.4, "ball": 2.6, "toe": 2.2,
-    "shoulder": 5.2, "elbow": 4.0, "wrist": 3.0, "hand": 2.9, "neck": 4.8, "skull": 9.6, "chin": 5.2,
+    "shoulder": 5.2, "elbow": 4.0, "wrist": 3.0, "hand": 2.9, "neck": 4.8,
+    "skull": 9.6, "chin": 5.2,
 }  # fmt: skip
 
 # What a joint can do (degrees): wider than the norms of a clinic, narrower than any contortion.
@@ -170,9 +171,7 @@ def _trunk(body: Body, pose: Pose, frame: Frame, start: Vec) -> Frame:
     rings = []
     for share, wide, deep in TRUNK_SHAPE:
         at = round(share * VERTEBRAE)
-        rings.append(
-            [(spine[at].plus(frames[at].near, side * wide), deep) for side in (1, -1)]
-        )
+        rings.append([(spine[at].plus(frames[at].near, side * wide), deep) for side in (1, -1)])
     shoulders = {
         side: spine[-1].plus(frame.near, _sign(side) * SHOULDER_HALF).plus(frame.up, -2)
         for side in ("n", "f")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from math import cos, radians, sin
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from exercises.figures.body import Body, Part, Pose, Said, Triple, body_of
-from exercises.figures.shapes import (
+from exercises.figures.drawing import (
     HEIGHT,
     WIDTH,
     Arrow,
@@ -22,11 +21,12 @@ from exercises.figures.shapes import (
     bounds,
     placed,
 )
-from exercises.figures.space import Point, Vec, arc, hull, rounded
+from exercises.figures.space import Point, Vec, arc, rounded
 
 MARGIN, GAP, LARGEST = 9.0, 26.0, 1.2
 ARROW, CORD, EDGE = 2.8, 2.2, 1.2
 RIM = 2.0  # of ink, round the light core of the marked leg
+LARGER = 1.3  # under the glass
 GROUND = 26.0  # half depth of the patch of ground that is drawn
 
 Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -318,8 +318,7 @@ def _thing(prop: Prop, body: Body | None, camera: Camera) -> Iterator[Shape]:
     if prop.box is not None:
         yield from _box(prop.box, camera)
     elif prop.wall is not None:
-        x = prop.wall
-        yield from _box([x, x + 5, 0, 165, -34, 34] if x > 0 else [x - 5, x, 0, 165, -34, 34], camera)
+        yield from _box([prop.wall, prop.wall + 5, 0, 165, -34, 34], camera)
     elif prop.chair is not None:
         yield from _chair(prop, camera)
     elif prop.cord is not None:
@@ -331,9 +330,10 @@ def _thing(prop: Prop, body: Body | None, camera: Camera) -> Iterator[Shape]:
         yield Circle(sees(Vec(x, y, z)), radius, "prop", "edge", EDGE)
     elif prop.roller is not None:
         x, y, z, radius, half = prop.roller
-        ends = [(sees(Vec(x, y, z + side * half)), radius) for side in (-1, 1)]
-        yield Outline((tuple(rounded(ends)),), "shade", "edge", EDGE)
-        yield Circle(ends[1][0], radius, "prop", "edge", EDGE)
+        far, near = (sees(Vec(x, y, z + side * half)) for side in (-1, 1))
+        roll = tuple(rounded([(far, radius), (near, radius)]))
+        yield Outline((roll,), "shade", "edge", EDGE)
+        yield Circle(near, radius, "prop", "edge", EDGE)
     elif prop.dumbbell is not None:
         middle = _place(prop.dumbbell, body)
         ends = [sees(middle.plus(Vec(side * 9, 0, 0))) for side in (-1, 1)]
@@ -368,18 +368,22 @@ def _sketch(prop: Prop) -> Iterator[Shape]:
 
 
 def _feet(x: float, y: float, turn: float) -> Iterator[Shape]:
-    """Under a glass: the marked foot turned, the other level."""
-    yield Circle((x, -y), 25, "paper", "edge", EDGE)
-    for side, angle, fill in ((1, 0.0, "far"), (-1, turn, "accent")):
-        ankle = (x + side * 9.5, -y + 2)
+    """Under a glass, from the front: the marked foot turned outward or inward, the other level."""
+    glass: list[Shape] = [Circle((0, 0), 25, "paper", "edge", EDGE)]
+    for side, angle, fill in ((1, 0.0, "far"), (-1, -turn, "accent")):
         c, s = cos(radians(angle)), sin(radians(angle))
-        sole = [(across * c - 8 * s, across * s + 8 * c) for across in (-4.5, 4.5)]
-        discs = [((ankle[0] + dx, ankle[1] + dy), 3.2) for dx, dy in sole]
-        shank = tuple(rounded([((ankle[0], -y - 15), 4.2), (ankle, 3.4)]))
-        yield Outline((shank, tuple(rounded([(ankle, 3.4), *discs]))), fill, halo=True)
+        ankle = (side * 9.5, 2.0)
+        sole = [(ankle[0] + a * c - 8 * s, ankle[1] + a * s + 8 * c) for a in (-4.5, 4.5)]
+        shank = tuple(rounded([((ankle[0], -15), 4.2), (ankle, 3.4)]))
+        foot = tuple(rounded([(ankle, 3.4), *((point, 3.2) for point in sole)]))
+        glass.append(Outline((shank, foot), fill, halo=True))
     way = 1 if turn > 0 else -1
-    ends = [(x - 9.5 + 17 * sin(radians(a)), 2 - y + 17 * cos(radians(a))) for a in (-way * 30, way * 35)]
-    yield Arrow(tuple(arc((x - 9.5, 2 - y), *ends)), "accent", 1.8)
+    start, end = (
+        (17 * sin(radians(angle)) - 9.5, 17 * cos(radians(angle)) + 2)
+        for angle in (-way * 30, way * 35)
+    )
+    glass.append(Arrow(tuple(arc((-9.5, 2), start, end)), "accent", 1.8))
+    yield from (placed(shape, LARGER, x, -y) for shape in glass)
 
 
 def _box(said: Sequence[float], camera: Camera) -> Iterator[Shape]:
@@ -409,8 +413,9 @@ def _chair(prop: Prop, camera: Camera) -> Iterator[Shape]:
     posts = [[Vec(rear, y, z) for y in (seat, seat + 44)] for z in (-20, 20)]
     for post in posts:
         yield Line(tuple(map(camera.sees, post)), "edge", 3)
-    ring = [Vec(rear, y, z) for y, z in ((seat + 24, -20), (seat + 44, -20), (seat + 44, 20), (seat + 24, 20))]
-    yield Outline((tuple(map(camera.sees, ring)),), "prop", "edge", EDGE)
+    low, high = seat + 24, seat + 44
+    rest = [Vec(rear, y, z) for y, z in ((low, -20), (high, -20), (high, 20), (low, 20))]
+    yield Outline((tuple(map(camera.sees, rest)),), "prop", "edge", EDGE)
     yield from _box([x0, x1, seat - 5, seat, -22, 22], camera)
 
 
@@ -428,6 +433,3 @@ def surfaces(figure: Figure, pose: str) -> Iterator[tuple[float, float, float]]:
             yield prop.roller[1] + prop.roller[3], prop.roller[0] - 12, prop.roller[0] + 12
         elif prop.ball is not None:
             yield prop.ball[1] + prop.ball[3], prop.ball[0] - 14, prop.ball[0] + 14
-
-
-__all__ = ["Figure", "Stage", "hull", "pairwise", "shapes_of", "staged", "surfaces", "Mapping", "Any"]

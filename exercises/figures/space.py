@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 Point = tuple[float, float]
 AROUND = 20  # corners of a circle in an outline
+_DIRECTIONS = [(cos(2 * pi * n / AROUND), sin(2 * pi * n / AROUND)) for n in range(AROUND)]
 
 
 class Vec(NamedTuple):
@@ -118,9 +119,7 @@ def _turns_right(a: Point, b: Point, c: Point) -> bool:
 def rounded(discs: Iterable[tuple[Point, float]]) -> list[Point]:
     """The outline of what is spanned between discs: a limb from its two ends."""
     return hull(
-        (x + radius * cos(2 * pi * n / AROUND), y + radius * sin(2 * pi * n / AROUND))
-        for (x, y), radius in discs
-        for n in range(AROUND)
+        (x + radius * c, y + radius * s) for (x, y), radius in discs for c, s in _DIRECTIONS
     )
 
 

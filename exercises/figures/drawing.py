@@ -12,6 +12,7 @@ from exercises.figures.space import Point
 
 if TYPE_CHECKING:
     from reportlab.graphics.shapes import Drawing
+    from reportlab.lib.colors import Color
 
 WIDTH, HEIGHT = 320, 200
 HALO = 2.2
@@ -175,11 +176,11 @@ def markup(shapes: Iterable[Shape]) -> Iterator[str]:
 
 def _path(points: Sequence[Point]) -> str:
     """From the first point in steps of tenths: steps are short to write."""
-    x, y = (round(value * 10) for value in points[0])
+    x, y = map(_tenths, points[0])
     said = [f"{_n(x / 10)} {_n(y / 10)}"]
     steps = []
     for point in points[1:]:
-        nx, ny = (round(value * 10) for value in point)
+        nx, ny = map(_tenths, point)
         if (nx, ny) != (x, y):
             steps.append(f"{_n((nx - x) / 10)} {_n((ny - y) / 10)}")
         x, y = nx, ny
@@ -191,7 +192,13 @@ def _width(value: float) -> str:
 
 
 def _n(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0").replace("-0.", "-.").removeprefix("0") or "0"
+    told = f"{_tenths(value) / 10:.1f}"
+    return told.removesuffix(".0").replace("-0.", "-.").removeprefix("0") or "0"
+
+
+def _tenths(value: float) -> int:
+    """The same on every machine: what lies between two tenths goes up, however it was reached."""
+    return round(value * 10 + 1e-6)
 
 
 # --- As a drawing for a PDF --------------------------------------------------------------------
@@ -202,7 +209,7 @@ def drawing_of(shapes: Iterable[Shape], *, width: float) -> Drawing:
     from reportlab.graphics import shapes as paper
     from reportlab.lib.colors import HexColor
 
-    def colour(name: str) -> object:
+    def colour(name: str) -> Color | None:
         return HexColor(COLOURS[name]) if name else None
 
     scale = width / WIDTH
