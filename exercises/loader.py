@@ -16,6 +16,7 @@ from django.db import transaction
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from exercises.models import Exercise
+from exercises.pictures import media_of
 from exercises.reading import Finding, Misshapen, Text, pointer, read, typed
 from exercises.sources import (
     BibliographyEntry,
@@ -288,7 +289,8 @@ def load(
     for slug, entry in catalogue.entries.items():
         row = stored.pop(slug, None)
         new = as_row(entry, catalogue.bibliography, now=now)
-        if row is not None and row.sha256 == new.sha256 and row.retired_at is None:
+        same = row is not None and (row.sha256, row.media) == (new.sha256, new.media)
+        if row is not None and same and row.retired_at is None:
             counts["unchanged"] += 1
         else:
             new.save(force_insert=row is None, force_update=row is not None)
@@ -326,6 +328,7 @@ def as_row(
         equipment=entry.equipment,
         description=f"For {entry.target}. Position: {entry.position}.",
         cues=entry.steps,
+        media=media_of(entry.slug),
         dose_unit=entry.dose_unit,
         dose=entry.dose.model_dump(exclude_none=True),
         log_fields=[] if education else LOG_FIELDS[entry.dose_unit],

@@ -115,6 +115,7 @@ OUTSIDE = {
     "api/docs": "public",
     "problems/<slug:code>": "public",
     "invitations/<str:token>": "a signed token",
+    "media/<str:digest>/<slug:slug>.svg": "public",
     "healthz": "public",
     "readyz": "public",
     "metrics": "a token of the operators",

@@ -1200,6 +1200,7 @@ class Script:
             "/problems/not-found", "/problems/unknown", "/problems/%00", "/accounts/login/",
             "/accounts/", "/admin/", "/admin/login/?next=%00", "/invitations/x",
             "/invitations/%00", "/api/docs", "/api/schema.json", "/robots.txt",
+            "/media/of-before/sg-nordic.svg", "/media/of-before/unknown.svg",
         ):  # fmt: skip
             self.ask("", "GET", path)
         self.ask("", "DELETE", "/problems/not-found")
