@@ -12,7 +12,6 @@ from django.db import connection
 from django.db.backends.base.operations import BaseDatabaseOperations
 from django.db.backends.sqlite3.base import DatabaseWrapper
 
-from backend import tenant
 from backend.audit import guards
 from tests.roles import as_owner, become_the_owner, become_the_service
 
@@ -70,10 +69,3 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[N
     yield
     with django_db_blocker.unblock():
         become_the_owner()
-
-
-@pytest.fixture(autouse=True)
-def a_test_looks_everywhere() -> Iterator[None]:
-    """What a test makes and reads by itself; a request of it begins nowhere, as in service."""
-    with tenant.everywhere():
-        yield

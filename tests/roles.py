@@ -5,16 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from django.db import connection
 
-from backend import row_security
+from backend import row_security, tenant
 
 APP = "rehab_test_app"
 
 
 def become_the_service() -> None:
-    """From the next connection on, in all threads."""
+    """From the next connection on, in all threads. What a test makes and reads by itself may be of
+    any clinic; a request begins nowhere here, too."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(1)")  # processes of tests share the roles
         row_security.make_role(cursor, APP, "")
@@ -22,6 +24,7 @@ def become_the_service() -> None:
         row_security.grant(cursor, APP)
     connection.close()
     connection.settings_dict["OPTIONS"]["assume_role"] = APP
+    tenant._scope = ContextVar("scope", default=tenant.ALL)
 
 
 def become_the_owner() -> None:

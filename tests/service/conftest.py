@@ -11,7 +11,6 @@ from django.core.cache import caches
 from django.core.management import call_command
 from django.utils import timezone
 
-from backend import tenant
 from backend.clinics.models import Clinic, Episode
 from protocols.models import ProtocolVersion
 from tests.service.cast import (
@@ -39,7 +38,7 @@ def no_rates_remembered(settings: Any) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """The library is there once, as in every installation."""
-    with django_db_blocker.unblock(), tenant.everywhere():
+    with django_db_blocker.unblock():
         call_command("load_library", verbosity=0)
 
 

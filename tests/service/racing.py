@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from threading import Barrier
 from typing import Any, TypeVar
 
@@ -36,6 +35,5 @@ def at_once(*calls: Callable[[], Answer]) -> list[Answer]:
         finally:
             connections.close_all()
 
-    where = [copy_context() for _ in calls]  # a thread begins nowhere
     with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(lambda one, call: one.run(run, call), where, calls))
+        return list(pool.map(run, calls))
