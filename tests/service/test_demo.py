@@ -72,6 +72,13 @@ def made(django_db_setup: None, django_db_blocker: Any) -> Iterator[Accounts]:
             command.remove()
 
 
+@pytest.fixture(autouse=True)
+def by_the_owner(db: None) -> Iterator[None]:
+    """A demo goes with its audit, which only the owner of the tables may delete."""
+    with as_owner():
+        yield
+
+
 @pytest.fixture
 def demo(made: Accounts) -> Iterator[Accounts]:
     """The accounts by story. What a test does to the database is undone, so is the file."""
