@@ -32,6 +32,7 @@ from backend.clinics.models import Clinic, Episode, Patient, User
 from exercises.models import Exercise
 from protocols.models import ProtocolVersion
 from tests.bench.floors import TABLE
+from tests.roles import admit
 from tests.service.cast import make_clinic, make_episode, make_patient, make_staff, session_token
 
 A_DAY = timedelta(days=1)
@@ -129,6 +130,7 @@ def fill(sizes: Sizes, *, now: datetime, step: Step) -> Stock:
     call_command("load_library", verbosity=0, stdout=_Silent())
     with connection.cursor() as cursor:
         cursor.execute(TABLE)
+    admit()
     today = now.date()
     maker = _Maker(now)
     small, large = maker.clinic("Small"), maker.clinic("Large")

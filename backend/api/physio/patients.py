@@ -19,6 +19,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from backend import tenant
 from backend.api.account import Email, Locale, Phone, touch
 from backend.api.base import (
     Role,
@@ -360,13 +361,15 @@ def print_page(request: HttpRequest, token: str) -> HttpResponse:
         id = signing.loads(token, salt=PRINT_SALT, max_age=PRINTABLE_S)
     except signing.BadSignature:
         return as_http(NotFound(), request)
-    invitation = (
-        Invitation.objects.select_related("patient__clinic", "created_by")
-        .filter(pk=id, used_at=None, ended_at=None, expires_at__gt=timezone.now())
-        .first()
-    )
+    with tenant.everywhere():
+        invitation = (
+            Invitation.objects.select_related("patient__clinic", "created_by")
+            .filter(pk=id, used_at=None, ended_at=None, expires_at__gt=timezone.now())
+            .first()
+        )
     if invitation is None or request.method not in ("GET", "HEAD"):
         return as_http(NotFound(), request)
+    tenant.enter(invitation.patient.clinic_id)
     note(  # nobody is signed in on this page; who made its address is who handed it on
         actor=invitation.created_by,
         action="invitation_print",
