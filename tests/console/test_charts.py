@@ -146,6 +146,9 @@ def test_every_class_that_is_drawn_has_a_style() -> None:
 
 def test_arrow_keys_find_one_stop_and_a_place_to_read(chart: Chart) -> None:
     root = read(str(chart))
+    if chart.kind == "dots":
+        [box] = by_class(root, "chart-box")
+        assert box.get("tabindex") == "0", "it scrolls on a phone"
     boxes = [one for one in root.iter() if one.get("data-cursor") is not None]
     assert len(boxes) == chart.moves == (chart.kind in ("timeline", "heat"))
     for box in boxes:

@@ -56,7 +56,7 @@ def dose_charts(id: str, doses: tuple[Dose, ...], first: date, last: date) -> Ch
         picture=joined(
             tag(
                 "section",
-                tag("h4", one.exercise),
+                tag("p", one.exercise, class_="dose-name"),
                 _drawn(f"{id}-{place}", one, first, last),
             )
             for place, one in enumerate(doses, start=1)

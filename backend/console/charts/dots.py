@@ -79,6 +79,7 @@ def cohort_dots(id: str, cohort: Cohort) -> Chart:
         ),
         table=_table(cohort),
         key=_key(cohort),
+        scrolls=True,
     )
 
 

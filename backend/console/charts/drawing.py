@@ -182,6 +182,7 @@ class Chart:
     table: Table | None = None
     key: SafeString = NOTHING
     moves: bool = False  # arrow keys walk through its points
+    scrolls: bool = False  # on narrow screens, and then has to take the focus
 
     def __str__(self) -> SafeString:
         return tag(
@@ -203,7 +204,9 @@ class Chart:
 
     def _drawn(self) -> SafeString:
         if not self.moves:
-            return tag("div", self.picture, class_="chart-box")
+            stop = {"tabindex": 0, "role": "group", "aria_labelledby": f"{self.id}-title"}
+            more = stop if self.scrolls else {}
+            return tag("div", self.picture, class_="chart-box", **more)
         return joined(
             [
                 tag(

@@ -185,6 +185,7 @@ def _pain_sentence(pain: Pain) -> str:
 # --- C7 ---------------------------------------------------------------------------------------
 
 SQUARE, SQUARE_STEP = 18.0, 22.0
+FEW_WEEKS = 12  # fit into the narrowest screen
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +248,7 @@ def weeks_on_target(id: str, weeks: tuple[Week, ...]) -> Chart:
             ),
         ),
         key=_weeks_key(),
+        scrolls=len(weeks) > FEW_WEEKS,
     )
 
 
