@@ -174,6 +174,7 @@ class OfPatient(Screen):
             },
             "physiotherapist": self.patient.physiotherapist,
             "plans": [self._plan_told(plan) for plan in running],
+            "last_plan": self.plans[0] if self.plans and not running else None,
             "tab": self.tab,
             "tabs": [
                 (reverse(f"console:{route}", kwargs={"id": id}), words, route == self.tab)

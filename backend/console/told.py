@@ -80,6 +80,13 @@ def seconds_words(seconds: int) -> str:
     return f"{seconds // 60} min" if seconds >= 60 and seconds % 60 == 0 else f"{seconds} s"
 
 
+def span_words(seconds: int) -> str:
+    """`3 h 7 min`; what is less than a minute in seconds."""
+    minutes, hours = seconds // 60 % 60, seconds // 3600
+    parts = [f"{hours} h"] * bool(hours) + [f"{minutes} min"] * bool(minutes)
+    return " ".join(parts) or f"{seconds} s"
+
+
 def schedule_words(schedule: Mapping[str, Any]) -> str:
     match schedule["kind"]:
         case "weekly":
@@ -168,7 +175,7 @@ def record_told(
         "stop_signs": said.get("stop_signs", ()),
         "is_late": derived.get("timeliness") == "late",
         "is_suspect": derived.get("clock") == "suspect",
-        "skew_s": skews[-1] if skews else None,
+        "skew": span_words(abs(skews[-1])) if skews else "",
         "recorded_at": said.get("recorded_at"),
         "received_at": record["received_at"],
         "dose": derived.get("dose_ratio"),
