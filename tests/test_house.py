@@ -181,8 +181,9 @@ def test_ids_tell_nothing() -> None:
 
 # --- Manner -----------------------------------------------------------------------------------
 
-EDGE = ("backend/api/", "backend/management/", "backend/tasks.py", "backend/clinics/sign_in.py",
-        "backend/clinics/admin.py", "backend/logs.py", "backend/broker.py")  # fmt: skip
+EDGE = ("backend/api/", "backend/console/", "backend/management/", "backend/tasks.py",
+        "backend/clinics/sign_in.py", "backend/clinics/admin.py", "backend/logs.py",
+        "backend/broker.py")  # fmt: skip
 CLOCKS = {"now", "today", "utcnow", "localdate", "localtime", "time_ns", "monotonic", "Now"}
 KNOWN_CLOCKS = {
     ("backend/clinics/models.py", "auto_now_add"): "when Django made the account",

@@ -249,7 +249,7 @@ class Adherence(StaffEndpoint):
     """A physiotherapist who is no clinic admin sees the own caseload."""
 
     is_about_patients = True
-    renderer_classes = (CompactJSONRenderer, CSVRenderer)  # type: ignore[assignment]  # one more
+    renderer_classes = (CompactJSONRenderer, CSVRenderer)
     content_negotiation_class = SpeaksCSVToo
 
     @operation(

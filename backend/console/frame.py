@@ -351,10 +351,10 @@ class FormScreen(Screen):
     """A page with a form. `show` draws it, also with what was refused; `act` does it and says
     where to go on."""
 
-    def show(self, form: Form, **address: str) -> HttpResponse:
+    def show(self, form: Form, *args: Any, **address: Any) -> HttpResponse:  # by its own names
         raise NotFound
 
-    def act(self, form: Form, **address: str) -> HttpResponse:
+    def act(self, form: Form, *args: Any, **address: Any) -> HttpResponse:
         raise NotFound
 
     def get(self, request: Request, **address: str) -> HttpResponse:

@@ -12,7 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 ROOT = Path(__file__).resolve().parents[2]
 BOTH, TREATING, ADMINS = ("ana", "cleo"), ("ana",), ("cleo",)
@@ -57,10 +57,9 @@ SHOTS = (
         )
     ),
 )
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 LOOKS = tuple(
-    (scheme, width, height)
-    for scheme in ("light", "dark")
-    for width, height in ((1280, 800), (360, 640))
+    (scheme, width, height) for scheme in SCHEMES for width, height in ((1280, 800), (360, 640))
 )
 
 
