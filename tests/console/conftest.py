@@ -70,7 +70,7 @@ Opens = Callable[..., Any]
 
 
 @pytest.fixture
-def opens(browser: Any, transactional_db: None, live_server: Any, library: None) -> Iterator[Opens]:  # fmt: skip
+def opens(browser: Any, transactional_db: None, live_server: Any, library: None) -> Iterator[Opens]:
     """A page of the live console for somebody who is signed in (or nobody): `opens(ana, "caseload",
     width=360, scheme="dark")`. Whatever leaves the origin, and any error the browser tells of,
     fails the test."""

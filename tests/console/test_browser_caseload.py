@@ -79,7 +79,7 @@ def test_filters_by_keyboard(opens: Any, ana: Staff, waiting: OwnPhone) -> None:
     page.keyboard.type(waiting.patient.given_name)
     page.keyboard.press("Enter")
     page.wait_for_url("**q=*")
-    assert page.get_by_role("link", name=waiting.patient.display_name).is_visible()
+    assert page.get_by_role("heading", name=waiting.patient.display_name).is_visible()
 
 
 def test_a_patient_from_tab_to_tab_by_keyboard(opens: Any, ana: Staff, waiting: OwnPhone) -> None:
