@@ -21,7 +21,6 @@ from backend.api.physio import flags as flags_api
 from backend.api.physio import patients as api
 from backend.api.physio import progressions as progressions_api
 from backend.api.physio.flags import flag_shown
-from backend.api.physio.timeline import PatientTimeline
 from backend.api.plan_shown import plan_shown
 from backend.api.progressions_shown import progression_shown, with_phases
 from backend.care.models import Event, Flag, Pause, Progression, Session
@@ -286,7 +285,6 @@ class Overview(OfPatient):
     template = "console/patient.html"
 
     def shown(self, request: Request, id: str) -> dict[str, Any]:
-        self.ask(PatientTimeline, {"from": self.today, "to": self.today}, id=id)
         begun = [plan.course.assignment.start_date for plan in self.plans if plan.has_begun]
         whole = max(min(begun, default=self.today), self.today - (MOST_DAYS - 1) * A_DAY)
         found = timeline_of(self.patient, whole, self.today, now=self.now, to_patient=False)
@@ -524,6 +522,7 @@ class Plan(OfPatient):
                     ],
                 }
                 for slot in day["slots"]
+                if slot["status"] != "excused"  # the phone does not offer it
             ],
         }
 

@@ -124,6 +124,12 @@ def test_the_plan_is_that_of_the_phone(ana: Staff, ben: OwnPhone, plan_of_ben: A
 
     days = ben.plan(**{"from": ben.today.isoformat()}, days=14)["days"]
     assert text.count('class="slot"') == sum(len(day["slots"]) for day in days)
+    tag = ana.call("GET", f"assignments/{plan_of_ben['id']}").headers["ETag"]
+    ana.post(
+        f"assignments/{plan_of_ben['id']}/pause",
+        {"from": (ben.today + timedelta(days=1)).isoformat(), "reason": "Away"}, If_Match=tag,
+    )  # fmt: skip
+    assert page(ana, ben, "/plan").count('class="slot"') == len(days[0]["slots"])
     for title in (item["exercise"]["title"] for slot in days[0]["slots"] for item in slot["items"]):
         assert escape(title) in text
 
