@@ -17,7 +17,7 @@ from backend.api.base import Role
 from backend.api.physio import caseload as api
 from backend.care.models import Assignment, Flag
 from backend.care.selectors import today_of
-from backend.clinics.models import Patient, PatientQuerySet, User
+from backend.clinics.models import Patient, PatientQuerySet
 from backend.console.charted import pain_from, strip_from
 from backend.console.charts import pain_sparkline, week_strip
 from backend.console.frame import Screen
@@ -116,7 +116,9 @@ class Caseload(Screen):
 
     def _limits(self, patients: Iterable[Patient]) -> dict[UUID, int]:
         """The limit of pain during exercise, in the plan that began last."""
-        rows = Assignment.objects.filter(patient__in=patients, ended_on=None)
+        rows = Assignment.objects.visible_to(self.person).filter(
+            patient__in=patients, ended_on=None
+        )
         return {
             row.patient_id: row.protocol_version.definition.limits.progress
             for row in rows.select_related("protocol_version")
@@ -150,10 +152,10 @@ class Caseload(Screen):
     def _colleagues(self) -> list[tuple[str, str]]:
         """Whose patients can be asked for."""
         own = (str(self.person.pk), "My patients")
-        rows = User.objects.filter(
-            clinic=self.person.clinic, is_physiotherapist=True, is_active=True
-        ).exclude(pk=self.person.pk)
-        others = [(str(one.pk), one.display_name) for one in rows]
+        clinic = self.person.clinic
+        assert clinic is not None
+        rows = clinic.people.filter(is_physiotherapist=True, is_active=True)
+        others = [(str(one.pk), one.display_name) for one in rows if one != self.person]
         others.sort(key=lambda one: one[1].lower())
         mine = [own] if self.person.is_physiotherapist else []
         return [*mine, (EVERYBODY, "Everybody"), *others]
@@ -161,7 +163,9 @@ class Caseload(Screen):
     def _protocols(self) -> list[tuple[str, str]]:
         """Those by which somebody is treated now, as their newest version calls them."""
         running = Assignment.objects.visible_to(self.person).filter(ended_on=None)
-        rows = ProtocolVersion.objects.filter(pk__in=running.values("protocol_version"))
+        rows = ProtocolVersion.objects.visible_to(self.person).filter(
+            pk__in=running.values("protocol_version")
+        )
         found = dict(rows.order_by("published_at").values_list("protocol_id", "title"))
         told = sorted(((str(id), title) for id, title in found.items()), key=lambda one: one[1])
         return [("", "Every protocol"), *told]
@@ -191,7 +195,9 @@ class Caseload(Screen):
     def _heard(self, scope: PatientQuerySet) -> dict[str, Any]:
         """How old the newest data is, and how many records still have to be judged."""
         last = scope.aggregate(last=Max("last_received_at"))["last"]
-        behind = Assignment.objects.filter(patient__in=scope, is_behind=True)
+        behind = Assignment.objects.visible_to(self.person).filter(
+            patient__in=scope, is_behind=True
+        )
         return {
             "last_data": last,
             "is_stale": last is not None and self.now - last >= STALE_AFTER,

@@ -26,7 +26,7 @@ from backend.api.progressions_shown import progression_shown, with_phases
 from backend.care.models import Event, Flag, Pause, Progression, Session
 from backend.care.prescribing import age_of
 from backend.care.selectors import catalogue_of, plan_of, today_of
-from backend.clinics.models import Patient, User
+from backend.clinics.models import Patient
 from backend.console.charted import DOSE, MEASURES, doses_from, from_timeline, target_weeks
 from backend.console.charts import dose_charts, recovery_timeline, weeks_on_target
 from backend.console.flags import flag_told
@@ -40,7 +40,7 @@ from backend.console.told import (
     record_told,
     schedule_words,
 )
-from backend.problems import MalformedRequest
+from backend.problems import MalformedRequest, NotFound
 from backend.reports.adherence import Grouping, Scope, patient_groups, weekly
 from backend.reports.timeline import Timeline, timeline_of
 from protocols.engine.adherence import WHOLE, ratios_of
@@ -101,7 +101,8 @@ class OfPatient(Screen):
         return self.page(self.template, header | self.shown(request, address["id"]))
 
     def shown(self, request: Request, id: str) -> dict[str, Any]:
-        raise NotImplementedError
+        """What the tab says."""
+        raise NotFound
 
     @property
     def treats(self) -> bool:
@@ -123,9 +124,9 @@ class OfPatient(Screen):
     @cached_property
     def staff(self) -> dict[str, str]:
         """Who did what: names of the clinic's people by id."""
-        rows = User.objects.filter(clinic=self.person.clinic).exclude(
-            is_physiotherapist=False, is_clinic_admin=False
-        )
+        clinic = self.person.clinic
+        assert clinic is not None
+        rows = clinic.people.exclude(is_physiotherapist=False, is_clinic_admin=False)
         return {str(one.pk): one.display_name or one.email for one in rows}
 
     @cached_property
@@ -340,7 +341,7 @@ class Overview(OfPatient):
 
     def _figures(self, first: date, whole: date) -> tuple[Figures, Any]:
         scope = Scope(
-            patients=Patient.objects.filter(pk=self.patient.pk),
+            patients=Patient.objects.visible_to(self.person).filter(pk=self.patient.pk),
             first=first, last=self.today, now=self.now,
             target=round(numbers()["gate_adherence"] * WHOLE),
         )  # fmt: skip
@@ -393,7 +394,7 @@ class Exercises(OfPatient):
 
     def shown(self, request: Request, id: str) -> dict[str, Any]:
         first = self.today - (DOSE_DAYS - 1) * A_DAY
-        rows = Session.objects.standing().filter(
+        rows = Session.objects.visible_to(self.person).standing().filter(
             patient=self.patient, assignment__in=[plan.course.id for plan in self.plans],
             local_date__range=(first, self.today),
         )  # fmt: skip
@@ -781,7 +782,7 @@ class History(OfPatient):
                 )
 
     def _clearances(self) -> Iterable[Entry]:
-        rows = Event.objects.filter(patient=self.patient, kind=Event.Kind.CLEARED, assignment=None)
+        rows = self.patient.events.filter(kind=Event.Kind.CLEARED, assignment=None)
         for row in rows:
             yield Entry(
                 at=row.at,
