@@ -38,6 +38,8 @@ from backend.api.physio import reminders as told
 from backend.clinics.admin import site as operators
 from backend.console import caseload as console_caseload
 from backend.console import design, frame
+from backend.console import flags as console_flags
+from backend.console import patient as console_patient
 
 API: list[URLPattern] = [
     # Everybody
@@ -122,6 +124,22 @@ CONSOLE: list[URLPattern] = [
     path("", frame.Home.as_view(), name="home"),
     path("caseload", console_caseload.Caseload.as_view(), name="caseload"),
     path("design", design.Design.as_view(), name="design"),
+    # A patient
+    path("patients/<str:id>", console_patient.Overview.as_view(), name="patient"),
+    path(
+        "patients/<str:id>/exercises",
+        console_patient.Exercises.as_view(),
+        name="patient_exercises",
+    ),
+    path("patients/<str:id>/log", console_patient.Log.as_view(), name="patient_log"),
+    path("patients/<str:id>/plan", console_patient.Plan.as_view(), name="patient_plan"),
+    path("patients/<str:id>/tests", console_patient.Tests.as_view(), name="patient_tests"),
+    path("patients/<str:id>/history", console_patient.History.as_view(), name="patient_history"),
+    # Flags
+    path("patients/<str:id>/clear-stop", console_flags.ClearStop.as_view(), name="clear_stop"),
+    path("patients/<str:id>/flags/<str:flag>", console_flags.Deal.as_view(), name="flag"),
+    path("patients/<str:id>/flags/<str:flag>/seen", console_flags.See.as_view(), name="flag_seen"),
+    path("patients/<str:id>/flags/<str:flag>/undo", console_flags.Undo.as_view(), name="flag_undo"),
     path("<path:rest>", frame.Unknown.as_view()),
 ]
 

@@ -37,6 +37,25 @@ class Shot:
 SHOTS = (
     Shot("caseload", "caseload", BOTH, "console.caseload_list", "include=on_track"),
     Shot("design", "design", BOTH),
+    Shot("flag", "caseload", TREATING, "", "physiotherapist_id=", ('.caseload [data-key="a"]',)),
+    *(
+        Shot(
+            f"patient{name and '-'}{name}",
+            "caseload",
+            TREATING,
+            "",
+            "include=on_track&physiotherapist_id=",
+            (".caseload h3 a", *more),
+        )
+        for name, more in (
+            ("", ()),
+            ("exercises", ('.tabs a[data-key="2"]',)),
+            ("log", ('.tabs a[data-key="3"]',)),
+            ("plan", ('.tabs a[data-key="4"]',)),
+            ("tests", ('.tabs a[data-key="5"]',)),
+            ("history", ('.tabs a[data-key="6"]',)),
+        )
+    ),
 )
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 LOOKS = tuple(
