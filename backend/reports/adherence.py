@@ -448,17 +448,23 @@ def _pains(scope: Scope, grouping: Grouping) -> dict[str, Pain]:
 
 
 def _weeks_in_a_row(scope: Scope) -> dict[str, Weeks]:
+    return {
+        key: weeks_of(weeks.values(), scope.target)
+        for key, weeks in weekly(scope, Grouping.PATIENT).items()
+    }
+
+
+def weekly(scope: Scope, grouping: Grouping) -> dict[str, dict[date, Pair]]:
+    """Due and done of each ISO week, by its Monday, for every group. One query."""
     rest = (
         "SELECT key, monday, SUM(known), SUM(done) FROM lived "
         "GROUP BY key, monday ORDER BY key, monday"
     )
-    rows = _ask(scope, Grouping.PATIENT, rest)
-    return {
-        _text(Grouping.PATIENT, key): weeks_of(
-            ((int(due), int(done)) for _, _, due, done in of_key), scope.target
-        )
-        for key, of_key in groupby(rows, key=lambda row: row[0])
-    }
+    found: dict[str, dict[date, Pair]] = {}
+    for key, monday, due, done in _ask(scope, grouping, rest):
+        weeks = found.setdefault(_text(grouping, key), {})
+        weeks[date.fromisoformat(str(monday))] = int(due), int(done)
+    return found
 
 
 HEAT = """
