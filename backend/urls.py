@@ -34,8 +34,9 @@ from backend.api.physio import (
 )
 from backend.api.physio import reminders as told
 from backend.clinics.admin import site as operators
-from backend.console import caseload as console_caseload
 from backend.console import design, frame
+from backend.console import caseload as console_caseload
+from backend.console import reviews as console_reviews
 
 API: list[URLPattern] = [
     # Everybody
@@ -114,6 +115,8 @@ CONSOLE: list[URLPattern] = [
     path("", frame.Home.as_view(), name="home"),
     path("caseload", console_caseload.Caseload.as_view(), name="caseload"),
     path("design", design.Design.as_view(), name="design"),
+    path("reviews", console_reviews.Reviews.as_view(), name="reviews"),
+    path("reviews/<str:id>", console_reviews.Review.as_view(), name="review"),
     path("<path:rest>", frame.Unknown.as_view()),
 ]
 

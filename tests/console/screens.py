@@ -37,6 +37,7 @@ class Shot:
 SHOTS = (
     Shot("caseload", "caseload", BOTH, "console.caseload_list", "include=on_track"),
     Shot("design", "design", BOTH),
+    Shot("reviews", "reviews", TREATING, "console.progression_list"),
 )
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 LOOKS = tuple(
