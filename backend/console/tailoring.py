@@ -15,7 +15,7 @@ Shown = Mapping[str, Any]
 AMOUNTS = ("hold_s", "duration_s", "distance_m", "load_kg", "rest_s")
 LABELS = {
     "sets": ("Sets", 1, 20),
-    "reps/min": ("Repetitions from", 1, 200),
+    "reps/min": ("Reps from", 1, 200),
     "reps/max": ("to", 1, 200),
     "hold_s": ("Hold, s", 1, 600),
     "duration_s": ("Seconds", 1, 21_600),
