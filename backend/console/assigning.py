@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -465,6 +465,7 @@ class OfPlan(FormScreen):
     here = "patients"
     roles = TREATING
     template: ClassVar[str]
+    more: ClassVar[Callable[..., dict[str, object]]]  # what else the template asks for
 
     def show(self, form: Form, id: str = "") -> HttpResponse:
         plan = self.ask(api.AssignmentOne, id=id)
@@ -483,9 +484,6 @@ class OfPlan(FormScreen):
             ],
         }  # fmt: skip
         return self.page(self.template, said | self.more(form, plan, today))
-
-    def more(self, form: Form, plan: Shown, today: date) -> dict[str, object]:
-        raise NotImplementedError
 
     def done(self, plan: Shown, text: str) -> HttpResponse:
         self.say(text)
@@ -567,6 +565,7 @@ class Step(OfPlan):
     names: ClassVar[tuple[str, ...]]
     template = "console/plan_step.html"
     step: ClassVar[str]
+    told: ClassVar[Callable[..., str]]  # the message that it was done
 
     def more(self, form: Form, plan: Shown, today: date) -> dict[str, object]:
         if not form.values:
@@ -578,9 +577,6 @@ class Step(OfPlan):
             self.endpoint, form.body(*self.names), if_match=form.value("etag"), id=id
         )  # fmt: skip
         return self.done(done, f"{self.told(form)}: {done['title']}.")
-
-    def told(self, form: Form) -> str:
-        raise NotImplementedError
 
 
 class Pause(Step):
