@@ -225,7 +225,7 @@ def test_tailoring_and_pausing(
 ) -> None:
     plan = ana.assigns(grade_1, to=patient.patient, episode=thigh, on=patient.today)
     page = opens(ana, f"assignments/{plan['id']}/tailor")
-    sets, why = page.locator(".dose input").first, page.get_by_label("Why")
+    sets, why = page.locator(".dose input").first, page.get_by_role("textbox", name="Why")
     button = page.get_by_role("button", name="Tailor")
     if by_keyboard:
         tab_to(page, sets)
@@ -244,7 +244,7 @@ def test_tailoring_and_pausing(
     assert ana.get(f"assignments/{plan['id']}")["changes"][-1]["reason"] == "Strong"
 
     page.goto(f"/console/assignments/{plan['id']}/pause")
-    why, button = page.get_by_label("Why"), page.get_by_role("button", name="Pause")
+    why, button = page.get_by_role("textbox", name="Why"), page.get_by_role("button", name="Pause")
     if by_keyboard:
         tab_to(page, why)
         page.keyboard.type("Flu")
