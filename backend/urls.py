@@ -36,10 +36,11 @@ from backend.api.physio import (
 )
 from backend.api.physio import reminders as told
 from backend.clinics.admin import site as operators
+from backend.console import assigning, design, frame
 from backend.console import caseload as console_caseload
-from backend.console import design, frame
 from backend.console import flags as console_flags
 from backend.console import patient as console_patient
+from backend.console import reviews as console_reviews
 
 API: list[URLPattern] = [
     # Everybody
@@ -140,6 +141,15 @@ CONSOLE: list[URLPattern] = [
     path("patients/<str:id>/flags/<str:flag>", console_flags.Deal.as_view(), name="flag"),
     path("patients/<str:id>/flags/<str:flag>/seen", console_flags.See.as_view(), name="flag_seen"),
     path("patients/<str:id>/flags/<str:flag>/undo", console_flags.Undo.as_view(), name="flag_undo"),
+    path("reviews", console_reviews.Reviews.as_view(), name="reviews"),
+    path("reviews/<str:id>", console_reviews.Review.as_view(), name="review"),
+    path("patients/<str:id>/assign", assigning.Assign.as_view(), name="assign"),
+    path("patients/<str:id>/assign/preview", assigning.Preview.as_view(), name="assign_preview"),
+    path("patients/<str:id>/screening", assigning.Screening.as_view(), name="screening"),
+    path("assignments/<str:id>/tailor", assigning.Tailor.as_view(), name="tailor"),
+    path("assignments/<str:id>/pause", assigning.Pause.as_view(), name="pause"),
+    path("assignments/<str:id>/resume", assigning.Resume.as_view(), name="resume"),
+    path("assignments/<str:id>/end", assigning.End.as_view(), name="end"),
     path("<path:rest>", frame.Unknown.as_view()),
 ]
 

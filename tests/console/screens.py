@@ -56,6 +56,7 @@ SHOTS = (
             ("history", ('.tabs a[data-key="6"]',)),
         )
     ),
+    Shot("reviews", "reviews", TREATING, "console.progression_list"),
 )
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 LOOKS = tuple(
