@@ -14,6 +14,7 @@ from psycopg.pq import TransactionStatus
 from backend import row_security, tenant
 
 APP = "rehab_test_app"
+IN_SERVICE = tenant._scope
 
 
 def become_the_service() -> None:
@@ -50,6 +51,7 @@ def as_service(url: str) -> str:
 def become_the_owner() -> None:
     connection.close()
     connection.settings_dict["OPTIONS"].pop("assume_role", None)
+    tenant._scope = IN_SERVICE
 
 
 @contextmanager

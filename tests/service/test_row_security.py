@@ -4,6 +4,7 @@ there. SQLite has the queries and the guards of `test_tenancy.py` alone."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -19,8 +20,10 @@ from backend import row_security, tenant
 from backend.api.models import IdempotencyKey
 from backend.audit import chain, guards
 from backend.care.models import Assignment, ClosedDay, OfPatientQuerySet
+from backend.clinics import tokens
 from backend.clinics.models import Clinic, PatientQuerySet, User
 from backend.notifications.models import Delivery, Message
+from backend.rights.models import Erasure
 from exercises.models import ExerciseQuerySet
 from protocols.models import DraftQuerySet, ProtocolVersion
 from tests.roles import as_owner
@@ -140,6 +143,16 @@ def built(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator
         for person in User.objects.exclude(clinic=None):
             IdempotencyKey.objects.create(
                 user=person, key=uuid4(), request_sha256="", status=200, created_at=now
+            )
+        for clinic in (world.harbour, world.foreign):
+            Erasure.objects.create(
+                clinic_id=clinic.pk, patient_id=uuid4(), reason="ordered", decided_at=now,
+                attempt_due_at=now,
+            )  # fmt: skip
+            someone = User.objects.filter(clinic=clinic).first()
+            assert someone is not None
+            tokens.make(
+                clinic=clinic, by=someone, name="Board", scopes=(), lives=timedelta(days=1), now=now
             )
         chain.seal(now=now, limit=10_000)
         yield world
