@@ -17,6 +17,7 @@ COPY manage.py gunicorn.conf.py ./
 COPY exercises exercises
 COPY protocols protocols
 COPY backend backend
+COPY docs/adherence.md docs/adherence.md
 # Files for browsers are part of the image. The key is for this line only.
 RUN python -m compileall -q backend exercises protocols \
     && SECRET_KEY="$(python -c 'import secrets; print(secrets.token_urlsafe(50))')" \

@@ -332,6 +332,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     # Names become names of types in clients; tests/contract pins them.
     "ENUM_NAME_OVERRIDES": {
         "AdherenceGrouping": "backend.api.reports.GROUPINGS",
+        "AdherenceHeatmap": ["day"],
         "AlertLevel": ["emergency", "urgent", "routine", "patient"],
         "AssignmentEnd": ["completed", "stopped"],
         "AuditOutcome": "backend.audit.models.OUTCOMES",
@@ -355,8 +356,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "EntryState": ["done", "skipped"],
         "EpisodeEndReason": ["completed", "transferred", "stopped", "other"],
         "EvidenceTag": ["seed", "trial", "guideline", "expert"],
-        "ExportFormat": ["csv", "ndjson"],
-        "ExportKind": ["sessions"],
+        "ExportFormat": ["csv", "ndjson", "xlsx", "pdf"],
+        "ExportKind": ["sessions", "adherence"],
         "ExportStatus": ["queued", "running", "ready", "failed", "expired"],
         "ExerciseKind": "backend.api.exercises.KINDS",
         "ExerciseSide": "backend.api.exercises.SIDES",

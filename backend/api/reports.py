@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -38,17 +37,16 @@ from backend.api.paging import CursorInvalid, filters_of, limit_of, linked, salt
 from backend.clinics.models import Patient
 from backend.problems import MalformedRequest
 from backend.reports import adherence
-from backend.reports.adherence import FlagTimes, Group, Grouping, Scope, Total
-from backend.reports.tables import defused
-from protocols.engine.adherence import (
-    DEFINITION,
-    WHOLE,
-    Ratios,
-    Spread,
-    Weeks,
-    ratio,
-    ratios_of,
+from backend.reports.adherence import Group, Grouping, Scope
+from backend.reports.shown import (
+    csv_columns,
+    csv_preamble,
+    csv_row,
+    flags_shown,
+    group_shown,
+    head_shown,
 )
+from protocols.engine.adherence import WHOLE
 from protocols.knowledge import numbers
 
 USUAL_DAYS, MOST_DAYS = 28, 366
@@ -288,16 +286,11 @@ class Adherence(StaffEndpoint):
         groups, cursor = self._page(request, scope, grouping, asked)
         if "heatmap" in asked:
             groups = adherence.with_days(scope, grouping, groups)
+        filters = {name: asked[name] for name in NARROWING if name in asked}
         answer = {
-            "from": scope.first.isoformat(),
-            "to": scope.last.isoformat(),
-            "group_by": grouping.value,
-            "target": scope.target / WHOLE,
-            "definition": DEFINITION,
-            "filters": {name: asked[name] for name in NARROWING if name in asked},
-            "groups": [_group_shown(one) for one in groups],
-            **_total_shown(adherence.total_of(scope)),
-            "flags": _flags_shown(adherence.flag_times(scope)),
+            **head_shown(scope, grouping, filters, adherence.total_of(scope)),
+            "groups": [group_shown(one) for one in groups],
+            "flags": flags_shown(adherence.flag_times(scope)),
             "next_cursor": cursor,
         }
         found = tagged(request, answer, self.person.pk, as_json(answer))
@@ -360,11 +353,11 @@ class Adherence(StaffEndpoint):
         rows = csv.writer(text, lineterminator="\r\n")
         if asked.get("preamble") != "0":
             as_of = max((one.closed_at for one in every), default=None)
-            told = ("as_of", moment(as_of)) if as_of else ()
-            window = ("from", scope.first.isoformat(), "to", scope.last.isoformat())
-            rows.writerow(("# definition", DEFINITION, *window, *told))
-        rows.writerow(_columns(grouping, has_days="heatmap" in asked))
-        rows.writerows(_cells(_row(one)) for one in groups)
+            shown = head_shown(scope, grouping, {}, None)
+            rows.writerow(csv_preamble(shown | ({"as_of": moment(as_of)} if as_of else {})))
+        columns = csv_columns(grouping, has_days="heatmap" in asked)
+        rows.writerow(columns)
+        rows.writerows(csv_row(group_shown(one), columns) for one in groups)
         content = text.getvalue().encode()
         etag = etag_of(self.person.pk, content)
         return _file(request, content, etag, f"adherence-{scope.first}-{scope.last}.csv")
@@ -386,113 +379,3 @@ def _file(request: Request, content: bytes, etag: str, name: str) -> Response:
         return unchanged(etag)
     headers = {"ETag": etag, "Content-Disposition": f'attachment; filename="{name}"'}
     return Response(content, headers=headers, content_type="text/csv; charset=utf-8")
-
-
-# --- In JSON ----------------------------------------------------------------------------------
-
-COUNTS = ("due", "completed", "partial", "skipped", "missed", "not_heard", "excused")
-RATIOS = ("session_adherence", "session_adherence_low", "completed_ratio", "dose_adherence")
-WEEKS = ("of", "on_target")
-DAYS = ("active_days", "data_days", "missed_runs", "interruptions")
-
-
-def _group_shown(one: Group) -> dict[str, object]:
-    counts, ratios = one.counts, ratios_of(one.counts)
-    weeks = one.weeks
-    weeks_shown = (
-        asdict(weeks) if isinstance(weeks, Weeks) else dict(zip(WEEKS, weeks, strict=True))
-    )
-    shown: dict[str, object] = {
-        "key": one.key,
-        "label": one.label,
-        **{name: getattr(counts, name) for name in (*COUNTS, *DAYS)},
-        **_known({name: getattr(ratios, name) for name in Ratios.__dataclass_fields__}),
-        "weeks_on_target": weeks_shown,
-    }
-    if one.pain is not None:
-        shown["pain_during"] = {"median": one.pain.median, "worst": one.pain.worst}
-    if one.spread is not None:
-        shown |= {"patients": one.spread.patients, "small": one.spread.is_small}
-        shown |= _spread_shown(one.spread)
-    if one.days is not None:
-        shown["days"] = one.days
-    return shown
-
-
-def _spread_shown(spread: Spread) -> dict[str, object]:
-    return {
-        "patients_on_target": spread.on_target,
-        **_known({
-            "median_session_adherence": spread.median,
-            "quartiles": spread.quartiles and list(spread.quartiles),
-        }),
-    }  # fmt: skip
-
-
-def _total_shown(total: Total) -> dict[str, object]:
-    """The total, and until when the figures are told."""
-    moments = {"as_of": total.as_of, "data_cutoff": total.data_cutoff}
-    pooled = {
-        "pooled_session_adherence": ratio(total.done, total.due),
-        "pooled_session_adherence_low": ratio(total.done, total.due + total.not_heard),
-    }
-    shown = {
-        "patients": total.spread.patients,
-        "due": total.due,
-        "done": total.done,
-        "not_heard": total.not_heard,
-        **_known(pooled),
-        **_spread_shown(total.spread),
-    }
-    return {"total": shown, **{name: moment(at) for name, at in moments.items() if at}}
-
-
-def _flags_shown(flags: FlagTimes) -> dict[str, object]:
-    hours = {
-        "median_hours_to_acknowledge": flags.to_acknowledge,
-        "median_hours_to_resolve": flags.to_resolve,
-    }
-    return {"raised": flags.raised, **_known(hours)}
-
-
-def _known(values: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-# --- In CSV -----------------------------------------------------------------------------------
-
-OF_GROUPS = ("patients", "small", "median_session_adherence", "quartile_low", "quartile_high")
-
-
-def _columns(grouping: Grouping, *, has_days: bool) -> list[str]:
-    named = grouping in (Grouping.WEEK, Grouping.EXERCISE_KIND)
-    key = grouping.value if named else f"{grouping.value}_id"
-    names = [key, "label", *COUNTS, *RATIOS, *DAYS, "late_ratio"]
-    names += [] if grouping is Grouping.PATIENT else OF_GROUPS
-    return names + (["days"] if has_days else [])
-
-
-def _row(one: Group) -> list[object]:
-    counts, ratios = one.counts, ratios_of(one.counts)
-    row: list[object] = [one.key, one.label]
-    row += [getattr(counts, name) for name in COUNTS]
-    row += [getattr(ratios, name) for name in RATIOS]
-    row += [getattr(counts, name) for name in DAYS]
-    row.append(ratios.late_ratio)
-    if one.spread is not None:
-        quartiles = one.spread.quartiles or (None, None)
-        row += [one.spread.patients, int(one.spread.is_small), one.spread.median, *quartiles]
-    return row if one.days is None else [*row, one.days]
-
-
-def _cells(row: Sequence[object]) -> list[str]:
-    """What is not known is empty. A text that a spreadsheet would run gets an apostrophe."""
-    return [_cell(value) for value in row]
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:g}"
-    return defused(value) if isinstance(value, str) else str(value)

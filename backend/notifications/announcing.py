@@ -20,6 +20,7 @@ from backend.clinics.actions import lock
 from backend.clinics.models import Clinic, Invitation, Patient, User
 from backend.notifications.models import Message, key_of
 from backend.notifications.schedule import next_fire
+from backend.reports.models import Export
 from protocols.knowledge import safety
 
 Kind = Message.Kind
@@ -36,7 +37,7 @@ URGENT_CONTACT = "urgent contact"
 
 def announce(*, now: datetime, limit: int) -> int:
     """Make messages of everything that is to be told by now. Says how many facts were told of."""
-    sweeps = (_news, _flags, _proposals, _invitations, _weeks)
+    sweeps = (_news, _flags, _proposals, _invitations, _weeks, _exports)
     return sum(sweep(now, limit) for sweep in sweeps)
 
 
@@ -232,6 +233,23 @@ def _next_week(clinic: Clinic, now: datetime) -> datetime:
     return next_fire(STAFF_WEEK_AT, ZoneInfo(clinic.timezone), now, MONDAYS).at
 
 
+def _exports(now: datetime, limit: int) -> int:
+    due = Export.objects.filter(tell_at__lte=now).order_by("tell_at", "pk")
+    return sum(_export(id, now) for id in list(due.values_list("pk", flat=True)[:limit]))
+
+
+@transaction.atomic
+def _export(id: UUID, now: datetime) -> bool:
+    """Tell whoever asked for a file that it is there, or that it will not be."""
+    if not Export.objects.filter(pk=id, tell_at__isnull=False).update(tell_at=None):
+        return False
+    row = Export.objects.select_related("clinic", "asked_by").get(pk=id)
+    return _tell_staff(
+        row.clinic, row.asked_by, Kind.EXPORT, str(id), now, about=id,
+        params={"status": row.status}, until=row.expires_at,
+    )  # fmt: skip
+
+
 def _tell_staff(
     clinic: Clinic,
     person: User | None,
@@ -242,9 +260,11 @@ def _tell_staff(
     patient: Patient | None = None,
     about: UUID | None = None,
     params: Mapping[str, object] | None = None,
+    until: datetime | None = None,
 ) -> bool:
     """A message to a member of staff, or with nobody to the clinic's urgent contact."""
     on = _day(clinic, due_at)
+    valid_for = FLAG_VALID_FOR if kind == Kind.FLAG else REVIEW_VALID_FOR
     return _put(
         Message(
             id=key_of(person.pk if person else clinic.pk, kind, on, slot),
@@ -257,7 +277,7 @@ def _tell_staff(
             about_id=about,
             params=dict(params or {}),
             due_at=due_at,
-            valid_until=due_at + (FLAG_VALID_FOR if kind == Kind.FLAG else REVIEW_VALID_FOR),
+            valid_until=max(due_at, until) if until else due_at + valid_for,
             attempt_due_at=due_at,
         )
     )

@@ -40,6 +40,7 @@ from backend.notifications.verdict import (
     Wishes,
     verdict,
 )
+from backend.reports.models import Export
 
 Kind = Message.Kind
 Status = Message.Status
@@ -254,6 +255,8 @@ class Known:
         """Whether somebody has dealt meanwhile with what it is about."""
         if row.kind == Kind.FLAG:
             return row.about_id not in self._open_flags
+        if row.kind == Kind.EXPORT:
+            return row.about_id not in self._files
         if row.kind == Kind.INVITATION:
             return row.about_id not in self._invitations
         return False
@@ -390,6 +393,13 @@ class Known:
     def _urgent(self) -> dict[UUID, str]:
         ids = {row.clinic_id for row in self.rows if row.person_id is None}
         return dict(Clinic.objects.filter(pk__in=ids).values_list("pk", "urgent_email"))
+
+    @cached_property
+    def _files(self) -> set[UUID | None]:
+        """Those that are still there, or will not be."""
+        ids = [row.about_id for row in self.rows if row.about_id and row.kind == Kind.EXPORT]
+        found = Export.objects.filter(pk__in=ids).exclude(status=Export.Status.EXPIRED)
+        return set(found.values_list("pk", flat=True))
 
     @cached_property
     def _open_flags(self) -> set[UUID | None]:

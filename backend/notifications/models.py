@@ -85,6 +85,7 @@ class Message(models.Model):
         REVIEW = "review"
         FLAG = "flag"
         STAFF_WEEK = "staff_week"
+        EXPORT = "export"
 
     class Status(models.TextChoices):
         WAITING = "waiting"
@@ -119,7 +120,7 @@ class Message(models.Model):
     kind = models.CharField(max_length=14, choices=Kind)
     on = models.DateField()
     slot = models.CharField(max_length=60)
-    about_id = models.UUIDField(null=True)  # the flag, proposal or invitation it is about
+    about_id = models.UUIDField(null=True)  # the flag, proposal, invitation or file
     params = models.JSONField(default=dict)  # numbers that the text has; nothing about a patient
 
     status = models.CharField(max_length=8, choices=Status, default=Status.WAITING)

@@ -27,6 +27,7 @@ PLACES = {
     Kind.REVIEW: "/console/",
     Kind.FLAG: "/console/",
     Kind.STAFF_WEEK: "/console/",
+    Kind.EXPORT: "/console/",
 }
 
 
@@ -48,6 +49,8 @@ def notice_of(message: Message, *, locale: str) -> Notice:
     name = str(message.kind)
     if message.kind == Kind.FLAG:
         name = f"flag_{message.params['level']}"
+    if message.kind == Kind.EXPORT:
+        name = f"export_{message.params['status']}"
     text = texts_for(locale)[name]
     return Notice(
         key=str(message.pk),

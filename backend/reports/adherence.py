@@ -63,6 +63,8 @@ NOBODY = "none"  # the key of those whom no physiotherapist treats
 A_MICROSECOND = timedelta(microseconds=1)
 AN_HOUR = 3_600_000_000  # of these
 
+Cell = tuple[int, int, int, int]  # due, done, not heard, excused
+
 
 class Grouping(StrEnum):
     PATIENT = "patient"
@@ -407,11 +409,19 @@ FROM each GROUP BY key, known, done ORDER BY key
 
 
 def _spreads(scope: Scope, grouping: Grouping) -> dict[str, Spread]:
+    pairs = pairs_of(scope, grouping)
+    return {key: spread_of(of_key, scope.target) for key, of_key in pairs.items()}
+
+
+def pairs_of(scope: Scope, grouping: Grouping) -> dict[str, dict[Pair, int]]:
+    """Of each group, how many patients had so much due and done. One query."""
     rows = _ask(scope, grouping, SPREAD)
     found = {}
     for key, of_key in groupby(rows, key=lambda row: row[0]):
-        pairs = {(int(due), int(done)): int(count) for _, due, done, count, *_ in of_key}
-        found[_text(grouping, key)] = spread_of(pairs, scope.target)
+        pairs: dict[Pair, int] = {}
+        for _, due, done, count, *_ in of_key:
+            pairs[int(due), int(done)] = int(count)
+        found[_text(grouping, key)] = pairs
     return found
 
 
@@ -492,6 +502,23 @@ def with_days(scope: Scope, grouping: Grouping, groups: Iterable[Group]) -> list
         replace(one, days="".join(letters.get(one.key, {}).get(on, "-") for on in dates))
         for one in found
     ]
+
+
+WEEKLY = """
+SELECT key, monday, SUM(known), SUM(done), SUM(due - known), SUM(excused)
+FROM lived GROUP BY key, monday
+"""
+
+
+def weeks_lived(scope: Scope, grouping: Grouping) -> dict[str, dict[date, Cell]]:
+    """Of each group and ISO week what was due, done, not heard of and excused. One query."""
+    found: dict[str, dict[date, Cell]] = {}
+    for key, monday, due, done, not_heard, excused in _ask(scope, grouping, WEEKLY):
+        on = date.fromisoformat(str(monday))
+        found.setdefault(_text(grouping, key), {})[on] = (
+            int(due), int(done), int(not_heard), int(excused)
+        )  # fmt: skip
+    return found
 
 
 # --- Flags ------------------------------------------------------------------------------------

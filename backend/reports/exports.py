@@ -2,45 +2,58 @@
 after a day.
 
 A part is written in one transaction with the place where the next one goes on. A worker who dies
-loses the part it was at, and no more.
+loses the part it was at, and no more. What is no text line by line is gathered as lines first and
+then made of them, in one go.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
+import os
 import secrets
+import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
+from functools import partial
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F
 from django.utils.translation import gettext as _
 
-from backend.care.models import Assignment, Session
 from backend.clinics.models import Clinic, Patient, User
 from backend.problems import Problem, StateConflict, ValidationFailed
+from backend.reports import figures, printed, sessions, workbook
+from backend.reports.adherence import Grouping
 from backend.reports.models import Export, ExportPart
-from backend.reports.tables import csv_lines
+
+Kind, Format = Export.Kind, Export.Format
 
 LIVES = timedelta(hours=24)
 LEASE = timedelta(minutes=2)  # longer than a part takes
 MOST_TRIES = 5
 MOST_PENDING = 5  # of one clinic
 PATIENTS_A_PART = 50
-SMALL_GROUP = 5  # people who are alike; fewer could be recognised
-AGE_BAND = 10
+LINES_A_PART = 500
+A_PIECE = 1 << 20  # bytes
+MOST_IN_A_WORKBOOK = 20_000  # sessions: what a worker writes within one task
+MOST_ON_PAPER = 500  # patients, likewise; that is some forty pages
 
-NAMED = ("patient_id", "family_name", "given_name", "birth_date", "local_date")
-UNNAMED = ("patient", "age_from", "age_to", "day_of_plan")
-LOGGED = (
-    "session_id", "protocol", "protocol_version", "state", "outcome", "dose_ratio", "pain_before",
-    "pain_during", "pain_after", "effort", "minutes", "late", "clock_suspect",
-)  # fmt: skip
+FORMATS: Mapping[str, frozenset[str]] = {
+    Kind.SESSIONS: frozenset({Format.CSV, Format.NDJSON, Format.XLSX}),
+    Kind.ADHERENCE: frozenset({Format.CSV, Format.XLSX, Format.PDF}),
+}
+# Files that are made of what was gathered.
+MADE = {
+    (Kind.SESSIONS, Format.XLSX): workbook.of_sessions,
+    (Kind.ADHERENCE, Format.CSV): figures.as_csv,
+    (Kind.ADHERENCE, Format.XLSX): workbook.of_adherence,
+    (Kind.ADHERENCE, Format.PDF): printed.of_adherence,
+}
 
 
 class ExportNotReady(Problem):
@@ -50,6 +63,18 @@ class ExportNotReady(Problem):
     status = 409
     title = "There is no file"
     remedy = "Ask for the export: its status says whether to wait, or to ask for a new one."
+
+
+class ExportTooLarge(Problem):
+    """A workbook or a PDF would have more rows than one is made for. `rows` says how many there
+    are, and `most` how many it may have."""
+
+    code = "export-too-large"
+    status = 422
+    title = "Too much for this format"
+    remedy = (
+        "Ask for `csv`, which has no limit, for other groups, for fewer patients or fewer days."
+    )
 
 
 @transaction.atomic
@@ -64,15 +89,19 @@ def ask(
     de_identified: bool,
     purpose: str,
     now: datetime,
+    params: Mapping[str, object] | None = None,
 ) -> Export:
     """Queue a file. What it is for is kept with it."""
+    if format not in FORMATS[kind]:
+        known = sorted(FORMATS[kind])
+        raise ValidationFailed.at("#/format", "invalid-value", _("Not of this."), known=known)
     if last < first:
         raise ValidationFailed.at("#/to", "time-order", _("Not before `from`."))
     clinic = Clinic.objects.select_for_update().get(pk=clinic.pk)
     pending = Export.objects.filter(clinic=clinic, attempt_due_at__isnull=False).count()
     if pending >= MOST_PENDING:
         raise StateConflict(_("Wait until one of those that are being written is ready."))
-    return Export.objects.create(
+    row = Export(
         clinic=clinic,
         asked_by=by,
         kind=kind,
@@ -80,11 +109,26 @@ def ask(
         from_on=first,
         to_on=last,
         de_identified=de_identified,
+        params=dict(params or {}),
         purpose=purpose,
         secret=secrets.token_hex(32) if de_identified else "",
         created_at=now,
         attempt_due_at=now,
     )
+    _check_size(row)
+    row.save(force_insert=True)
+    return row
+
+
+def _check_size(export: Export) -> None:
+    if (export.kind, export.format) == (Kind.SESSIONS, Format.XLSX):
+        rows, most = sessions.logs_of(export).count(), MOST_IN_A_WORKBOOK
+    elif export.format == Format.PDF and figures.grouping_of(export) is Grouping.PATIENT:
+        rows, most = figures.scope_of(export, now=export.created_at).patients.count(), MOST_ON_PAPER
+    else:
+        return
+    if rows > most:
+        raise ExportTooLarge(rows=rows, most=most)
 
 
 def content_of(export: Export) -> Iterator[bytes]:
@@ -103,8 +147,11 @@ def _pieces(export: Export) -> Iterator[bytes]:
 # --- Writing ----------------------------------------------------------------------------------
 
 
-def due(*, now: datetime, limit: int) -> list[UUID]:
+def due(*, now: datetime, limit: int, is_early: bool = True) -> list[UUID]:
+    """What may be gone on with; later on only what goes in short parts."""
     rows = Export.objects.filter(attempt_due_at__lte=now).order_by("attempt_due_at", "pk")
+    if not is_early:
+        rows = rows.filter(kind=Kind.SESSIONS, format__in=[Format.CSV, Format.NDJSON])
     return list(rows.values_list("pk", flat=True)[:limit])
 
 
@@ -118,45 +165,116 @@ def write(*, export_id: UUID, now: datetime) -> bool:
     )
     if not claimed:
         return False
-    export = Export.objects.select_related("clinic").get(pk=export_id)
+    export = Export.objects.select_related("clinic", "asked_by").get(pk=export_id)
     if export.unanswered > MOST_TRIES:
-        _finish(export, Export.Status.FAILED, now)
+        _fail(export, now)
         return False
+    if export.kind == Kind.ADHERENCE:
+        has_more = not export.done
+        if has_more:
+            _gather(export, now)
+    else:
+        has_more = _go_on(export, now)
+    if not has_more:
+        _finish(export, now)
+    return has_more
+
+
+def _gather(export: Export, now: datetime) -> None:
+    """The figures of a report, all of one moment."""
+    lines = figures.gathered(export, now=now)
+    parts: list[bytes] = []
+    count = -1  # the first line is of all
+    while some := list(islice(lines, LINES_A_PART)):
+        count += len(some)
+        parts.append(zlib.compress("".join(f"{json.dumps(one)}\n" for one in some).encode()))
+    with transaction.atomic():
+        _store(export, parts)
+        export.done, export.total, export.rows = 1, 2, count
+        export.unanswered, export.attempt_due_at = 0, now
+        export.save()
+
+
+def _go_on(export: Export, now: datetime) -> bool:
+    """The logs of some more patients, if there are any."""
+    rows = sessions.patients_of(export)
     if not export.total:
-        export.total = max(1, _patients(export).count())
-    patients = list(_after(export)[:PATIENTS_A_PART])
+        export.total = max(1, rows.count())
+    if export.position is not None:
+        rows = rows.filter(pk__gt=export.position)
+    patients: list[Patient] = list(rows.order_by("pk")[:PATIENTS_A_PART])
     if not patients:
-        _finish(export, Export.Status.READY, now)
         return False
     with transaction.atomic():
-        text, count = _part(export, patients)
-        content = zlib.compress(text.encode())
-        number = export.parts.count()
-        ExportPart.objects.create(export=export, number=number, content=content)
+        packed, size = zlib.compressobj(), 0
+        told: Iterable[tuple[str, int]] = sessions.text_of(export, patients)
+        if export.position is None:
+            told = ((sessions.head(export), 0), *told)
+        content = bytearray()
+        for text, count in told:
+            encoded = text.encode()
+            content += packed.compress(encoded)
+            size += len(encoded)
+            export.rows += count
+        _store(export, [bytes(content + packed.flush())], export.parts.count())
         export.position = patients[-1].pk
         export.done += len(patients)
-        export.rows += count
-        export.size += len(text.encode())
+        export.size += size
         export.unanswered, export.attempt_due_at = 0, now
         export.save()
     return True
 
 
-@transaction.atomic
-def _finish(export: Export, status: Export.Status, now: datetime) -> None:
-    if status == Export.Status.READY and not export.parts.exists():
-        text = _head(export)
-        ExportPart.objects.create(export=export, number=0, content=zlib.compress(text.encode()))
-        export.size = len(text.encode())
+def _store(export: Export, contents: Iterable[bytes], first: int = 0) -> None:
+    for number, content in enumerate(contents, first):
+        ExportPart.objects.create(export=export, number=number, content=content)
+
+
+def _finish(export: Export, now: datetime) -> None:
+    make = MADE.get((Kind(export.kind), Format(export.format)))
+    if make is None:
+        with transaction.atomic():
+            _end(export, now)
+        return
+    with tempfile.TemporaryFile() as made:
+        make(export, _lines(export), made)
+        with transaction.atomic():
+            export.parts.all().delete()
+            export.size = made.seek(0, os.SEEK_END)
+            made.seek(0)
+            _store(export, map(zlib.compress, iter(partial(made.read, A_PIECE), b"")))
+            _end(export, now)
+
+
+def _lines(export: Export) -> Iterator[dict[str, Any]]:
+    """What was gathered."""
+    for piece in _pieces(export):
+        for line in piece.splitlines():
+            yield json.loads(line)
+
+
+def _end(export: Export, now: datetime) -> None:
+    if not export.parts.exists():
+        text = sessions.head(export).encode()
+        _store(export, [zlib.compress(text)])
+        export.size = len(text)
     digest = hashlib.sha256()
-    if status == Export.Status.READY:
-        for piece in _pieces(export):
-            digest.update(piece)
-        export.sha256 = digest.hexdigest()
-        export.ready_at, export.expires_at = now, now + LIVES
-    else:
-        export.parts.all().delete()
+    for piece in _pieces(export):
+        digest.update(piece)
+    export.sha256 = digest.hexdigest()
+    export.ready_at, export.expires_at = now, now + LIVES
+    _close(export, Export.Status.READY, now)
+
+
+@transaction.atomic
+def _fail(export: Export, now: datetime) -> None:
+    export.parts.all().delete()
+    _close(export, Export.Status.FAILED, now)
+
+
+def _close(export: Export, status: Export.Status, now: datetime) -> None:
     export.status, export.attempt_due_at, export.secret = status, None, ""
+    export.tell_at = now
     export.save()
 
 
@@ -166,123 +284,3 @@ def throw_away(*, now: datetime) -> int:
     old = Export.objects.filter(status=Export.Status.READY, expires_at__lte=now)
     ExportPart.objects.filter(export__in=old).delete()
     return old.update(status=Export.Status.EXPIRED)
-
-
-# --- What is in it ----------------------------------------------------------------------------
-
-
-def _patients(export: Export) -> Any:
-    return Patient.objects.filter(clinic=export.clinic)
-
-
-def _after(export: Export) -> Any:
-    rows = _patients(export).order_by("pk")
-    return rows if export.position is None else rows.filter(pk__gt=export.position)
-
-
-def _part(export: Export, patients: Sequence[Patient]) -> tuple[str, int]:
-    """The lines of these patients, and how many."""
-    known = {patient.pk: patient for patient in patients}
-    rare = _rare(export) if export.de_identified else frozenset()
-    found = Session.objects.filter(
-        patient__in=patients, local_date__range=(export.from_on, export.to_on)
-    ).standing()
-    found = found.select_related("assignment__protocol_version").defer(
-        "derived", "assignment__carried", "assignment__standing", "assignment__concerns",
-        "assignment__protocol_version__document",
-    )  # fmt: skip
-    lines = [
-        line
-        for one in found.order_by("patient_id", "local_date", "pk").iterator(chunk_size=500)
-        if (line := _line(export, one, known[one.patient_id], rare)) is not None
-    ]
-    head = "" if export.position is not None else _head(export)
-    if export.format == Export.Format.CSV:
-        return head + csv_lines(lines), len(lines)
-    names = _names(export)
-    told = (json.dumps(dict(zip(names, line, strict=True)), default=str) for line in lines)
-    return "".join(f"{one}\n" for one in told), len(lines)
-
-
-def _names(export: Export) -> tuple[str, ...]:
-    return (*(UNNAMED if export.de_identified else NAMED), *LOGGED)
-
-
-def _head(export: Export) -> str:
-    return csv_lines([_names(export)]) if export.format == Export.Format.CSV else ""
-
-
-Line = list[object]
-Group = tuple[int, UUID | None]
-
-
-def _line(
-    export: Export, session: Session, patient: Patient, rare: frozenset[Group]
-) -> Line | None:
-    version = session.assignment.protocol_version if session.assignment else None
-    who: Line = [
-        str(patient.pk), patient.family_name, patient.given_name, str(patient.birth_date),
-        str(session.local_date),
-    ]  # fmt: skip
-    if export.de_identified:
-        group = _band(patient, export), version.pk if version else None
-        if group in rare:
-            return None
-        first = session.assignment.start_date if session.assignment else session.local_date
-        assert first is not None
-        assert session.local_date is not None
-        day = (session.local_date - first).days + 1
-        who = [_pseudonym(export, patient.pk), group[0], group[0] + AGE_BAND - 1, day]
-    said = session.content or {}
-    return [
-        *who,
-        _pseudonym(export, session.pk) if export.de_identified else str(session.phone_id),
-        version.slug if version else None,
-        version.version if version else None,
-        said.get("state"),
-        session.outcome or None,
-        float(session.dose_ratio) if session.dose_ratio is not None else None,
-        session.pain_before,
-        session.pain_during,
-        session.pain_after,
-        said.get("effort"),
-        _minutes(said),
-        session.late,
-        session.clock_suspect,
-    ]
-
-
-def _minutes(said: dict[str, Any]) -> int | None:
-    if not (said.get("started_at") and said.get("ended_at")):
-        return None
-    first, last = (datetime.fromisoformat(said[name]) for name in ("started_at", "ended_at"))
-    return round((last - first).total_seconds() / 60)
-
-
-def _pseudonym(export: Export, id: UUID) -> str:
-    """The same within one file, and of no use beside any other."""
-    return hmac.new(bytes.fromhex(export.secret), id.bytes, "sha256").hexdigest()[:20]
-
-
-def _band(patient: Patient, export: Export) -> int:
-    """The first age of the ten years that somebody was in when the span ended."""
-    return _age_band(patient.birth_date, export.to_on)
-
-
-def _age_band(born: date, on: date) -> int:
-    age = on.year - born.year - ((on.month, on.day) < (born.month, born.day))
-    return age // AGE_BAND * AGE_BAND
-
-
-def _rare(export: Export) -> frozenset[Group]:
-    """Groups of one age band and protocol with too few people in them."""
-    rows = Assignment.objects.filter(patient__clinic=export.clinic).filter(
-        Q(ended_on=None) | Q(ended_on__gte=export.from_on), start_date__lte=export.to_on
-    )
-    people: dict[Group, set[UUID]] = {}
-    named = rows.values_list("patient_id", "patient__birth_date", "protocol_version_id").distinct()
-    for patient_id, born, version_id in named.iterator():
-        people.setdefault((_age_band(born, export.to_on), version_id), set()).add(patient_id)
-    few = {group for group, ids in people.items() if len(ids) < SMALL_GROUP}
-    bands = {band for band, _ in people}
-    return frozenset(few | {(band, None) for band in bands})

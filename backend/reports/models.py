@@ -24,16 +24,19 @@ class Export(models.Model):
 
     Its parts are rows, so any worker can go on where another one died, no two machines need a
     shared disk, and what has expired is gone with them. `position` is the last patient whose logs
-    are in a part; `secret` makes the pseudonyms of a de-identified one, and is gone once that is
-    done.
+    are in a part; `params` is what a report was asked with; `secret` makes the pseudonyms of a
+    de-identified one, and is gone once that is done; `tell_at` is when whoever asked is told.
     """
 
     class Kind(models.TextChoices):
         SESSIONS = "sessions"
+        ADHERENCE = "adherence"
 
     class Format(models.TextChoices):
         CSV = "csv"
         NDJSON = "ndjson"
+        XLSX = "xlsx"
+        PDF = "pdf"
 
     class Status(models.TextChoices):
         QUEUED = "queued"
@@ -50,6 +53,7 @@ class Export(models.Model):
     from_on = models.DateField()
     to_on = models.DateField()
     de_identified = models.BooleanField(default=False)
+    params = models.JSONField(default=dict)
     purpose = models.CharField(max_length=400)
     status = models.CharField(max_length=8, choices=Status, default=Status.QUEUED)
     created_at = models.DateTimeField()
@@ -57,13 +61,14 @@ class Export(models.Model):
     unanswered = models.PositiveSmallIntegerField(default=0)  # tries in a row that came to nothing
     position = models.UUIDField(null=True)
     secret = models.CharField(max_length=64, blank=True)
-    done = models.PositiveIntegerField(default=0)  # patients
+    done = models.PositiveIntegerField(default=0)  # patients; of a report, steps
     total = models.PositiveIntegerField(default=0)
     rows = models.PositiveBigIntegerField(default=0)
     size = models.PositiveBigIntegerField(default=0)  # bytes
     sha256 = models.CharField(max_length=64, blank=True)
     ready_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField(null=True, db_index=True)
+    tell_at = models.DateTimeField(null=True, db_index=True)
 
     objects = ExportQuerySet.as_manager()
 
@@ -85,7 +90,8 @@ class Export(models.Model):
 
 
 class ExportPart(models.Model):
-    """A piece of the file, compressed; together, in order, they are the file."""
+    """A piece of the file, compressed; together, in order, they are the file. Until that is ready
+    they may be the lines that it is made of."""
 
     id = models.BigAutoField(primary_key=True)
     export = models.ForeignKey(Export, models.CASCADE, related_name="parts")

@@ -24,4 +24,8 @@ def _cell(value: object) -> object:
 
 def defused(text: str) -> str:
     """As a spreadsheet shows it, and never runs it."""
-    return f"'{text}" if text.lstrip(" \n").startswith(RUNS) else text
+    return f"'{text}" if is_run(text) else text
+
+
+def is_run(text: str) -> bool:
+    return text.lstrip(" \n").startswith(RUNS)

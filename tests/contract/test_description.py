@@ -107,19 +107,19 @@ OPERATIONS = {
 
 # Lists of words are names of types.
 ENUMS = {
-    "AdherenceGrouping", "AdjustmentCode", "AlertLevel", "AssignmentEnd", "AssignmentStatus",
-    "AuditOutcome", "BodyRegion", "CaseloadTier", "ChangeOp", "ClockState", "ConditionCode",
-    "ConsentCode", "CriterionResult", "DateOutcome", "DayColour", "DayType", "DecisionOutcome",
-    "DecisionReason", "DifferenceKind", "DoseSide", "DoseUnit", "EffortScale", "EntryState",
-    "EpisodeEndReason", "EvidenceTag", "ExerciseKind", "ExerciseSide", "ExportFormat", "ExportKind",
-    "ExportStatus", "FlagAction", "FlagLevel", "FlagStatus", "HillPattern", "Ketones", "LadderStep",
-    "LegSymptom", "MediaType", "PainAdviceCode", "PainWord", "PartOfDay", "PatientStatus",
-    "Platform", "ProblemRegion", "ProgressionStatus", "ProtocolEffortScale", "ProtocolGate",
-    "ProtocolStatus", "PushKind", "Recommendation", "RecordType", "ReminderChannel", "ReminderKind",
-    "ReminderReason", "ReminderStatus", "Role", "ScheduleKind", "ScreenCode", "ScreeningMoment",
-    "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason", "SlotStatus", "StaffRole",
-    "StopSignCode", "TailoringOp", "TimelineMark", "TimelineMetric", "Timeliness", "UploadStatus",
-    "Weekday", "WorseWith",
+    "AdherenceGrouping", "AdherenceHeatmap", "AdjustmentCode", "AlertLevel", "AssignmentEnd",
+    "AssignmentStatus", "AuditOutcome", "BodyRegion", "CaseloadTier", "ChangeOp", "ClockState",
+    "ConditionCode", "ConsentCode", "CriterionResult", "DateOutcome", "DayColour", "DayType",
+    "DecisionOutcome", "DecisionReason", "DifferenceKind", "DoseSide", "DoseUnit", "EffortScale",
+    "EntryState", "EpisodeEndReason", "EvidenceTag", "ExerciseKind", "ExerciseSide", "ExportFormat",
+    "ExportKind", "ExportStatus", "FlagAction", "FlagLevel", "FlagStatus", "HillPattern", "Ketones",
+    "LadderStep", "LegSymptom", "MediaType", "PainAdviceCode", "PainWord", "PartOfDay",
+    "PatientStatus", "Platform", "ProblemRegion", "ProgressionStatus", "ProtocolEffortScale",
+    "ProtocolGate", "ProtocolStatus", "PushKind", "Recommendation", "RecordType", "ReminderChannel",
+    "ReminderKind", "ReminderReason", "ReminderStatus", "Role", "ScheduleKind", "ScreenCode",
+    "ScreeningMoment", "SessionOutcome", "SessionState", "Sex", "Side", "SkipReason", "SlotStatus",
+    "StaffRole", "StopSignCode", "TailoringOp", "TimelineMark", "TimelineMetric", "Timeliness",
+    "UploadStatus", "Weekday", "WorseWith",
 }  # fmt: skip
 
 PUBLIC = {"meta_get", "enrolment_check"}

@@ -46,6 +46,7 @@ CODES = {
     "payload-too-large": 413,
     "unsupported-media-type": 415,
     "validation-failed": 422,
+    "export-too-large": 422,
     "idempotency-key-reused": 422,
     "reason-required": 422,
     "log-in-future": 422,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -20,7 +20,9 @@ from backend.notifications.delivering import deliver
 from backend.notifications.gateways.base import Kind, Sent
 from backend.notifications.models import Message
 from backend.notifications.texts import all_texts
-from tests.service.cast import make_patient, make_staff
+from backend.reports import exports
+from backend.reports.models import Export
+from tests.service.cast import make_export, make_patient, make_staff
 
 pytestmark = pytest.mark.django_db
 KINDS: tuple[Kind, ...] = ("fcm_token", "fcm_installation", "apns", "web_push", "email")
@@ -257,6 +259,39 @@ def test_on_monday_each_physiotherapist_hears_how_much_waits(ana, ben, told, now
     assert row.params == {"proposals": 0, "flags": 1}
 
 
+def test_whoever_asked_for_a_file_is_told_of_it_once(cleo, ben, told, now):
+    wish = {
+        "kind": "sessions", "format": "csv", "from": "2026-11-01", "to": "2026-11-18",
+        "de_identified": False, "purpose": "Only Ben's pain",
+    }  # fmt: skip
+    made = cleo.post("exports", wish, 202)
+    assert told() == [], "it is not ready"
+
+    while exports.write(export_id=UUID(made["id"]), now=now):
+        pass
+    assert told() == [(CLEO, "A file is ready")]
+    assert told(minutes=1) == []
+    [row] = Message.objects.filter(kind="export")
+    assert (row.person_id, row.about_id, row.why) == (cleo.user.pk, UUID(made["id"]), "asked")
+    assert row.params == {"status": "ready"}, "a message says that, never what"
+
+
+def test_of_a_file_that_has_expired_nobody_is_told(cleo, ben, told, now):
+    for title, tries in (("ready", 0), ("failed", exports.MOST_TRIES)):
+        row = make_export(cleo.user.clinic, cleo.user, "Review", now)
+        Export.objects.filter(pk=row.pk).update(
+            status="running", attempt_due_at=now, unanswered=tries, ready_at=None, total=1,
+            position=max(Patient.objects.values_list("pk", flat=True)),
+        )  # fmt: skip
+        exports.write(export_id=row.pk, now=now)
+        assert Export.objects.get(pk=row.pk).status == title
+    announce(now=now, limit=100)
+    exports.throw_away(now=now + timedelta(hours=24))
+
+    assert told(hours=24) == [(CLEO, "A file could not be made")]
+    assert set(Message.objects.values_list("why", flat=True)) == {"handled", "asked"}
+
+
 def test_every_language_says_everything():
     kinds = {language: set(texts) for language, texts in all_texts().items()}
     places = {
@@ -272,6 +307,8 @@ def test_every_language_says_everything():
 
 
 def test_every_kind_of_message_has_its_words():
-    named = {kind.split("_")[0] if kind.startswith("flag_") else kind for kind in all_texts()["en"]}
+    several = ("flag_", "export_")
+    texts = all_texts()["en"]
+    named = {kind.split("_")[0] if kind.startswith(several) else kind for kind in texts}
 
     assert named == set(Message.Kind.values)

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 from django.utils import timezone
+from openpyxl import load_workbook
 
 from backend.audit.models import AuditEvent
 from backend.clinics.models import Patient
@@ -85,6 +86,41 @@ def test_lines_of_json_say_the_same(cleo, ben, logged, wish):
     assert (said["family_name"], said["pain_during"], said["late"]) == ("Patient", 3, False)
 
 
+def test_a_workbook_says_the_same_with_dates_and_numbers(cleo, ben, logged, wish):
+    Patient.objects.filter(pk=ben.patient.pk).update(family_name="=1+1")
+    made = cleo.post("exports", wish(format="xlsx"), 202)
+    written()
+
+    book = load_workbook(io.BytesIO(file_of(cleo, made["id"])))
+    names, cells = book["Sessions"].iter_rows()
+    row: dict[Any, Any] = {name.value: cell for name, cell in zip(names, cells, strict=True)}
+    assert row["local_date"].value.date() == ben.today
+    assert (row["pain_during"].value, row["late"].value) == (3, False)
+    assert (row["family_name"].value, row["family_name"].data_type) == ("=1+1", "s")
+    assert [cell.value for cell in next(book["About"].iter_rows())] == ["Clinic", "Harbour"]
+
+
+def test_a_workbook_that_would_be_too_large_is_refused_at_once(
+    cleo, ben, logged, wish, monkeypatch
+):
+    monkeypatch.setattr(exports, "MOST_IN_A_WORKBOOK", 0)
+    problem = cleo.post("exports", wish(format="xlsx"), 422)
+
+    assert (problem["code"], problem["rows"], problem["most"]) == ("export-too-large", 1, 0)
+    cleo.post("exports", wish(format="csv"), 202)
+
+
+def test_what_takes_long_is_begun_early(cleo, ben, wish):
+    made = {
+        (kind, format): UUID(cleo.post("exports", wish(kind=kind, format=format), 202)["id"])
+        for kind, format in (("sessions", "csv"), ("sessions", "xlsx"), ("adherence", "csv"))
+    }
+    now = timezone.now()
+
+    assert set(exports.due(now=now, limit=9)) == set(made.values())
+    assert exports.due(now=now, limit=9, is_early=False) == [made["sessions", "csv"]]
+
+
 def test_without_logs_there_is_a_head(cleo, ben, wish):
     made = cleo.post("exports", wish(), 202)
     written()
@@ -112,7 +148,7 @@ def test_a_writer_who_died_is_gone_on_from(cleo, ben, bea, logged, wish, monkeyp
 
 def test_what_fails_again_and_again_is_given_up(cleo, ben, wish, monkeypatch):
     made = cleo.post("exports", wish(), 202)
-    monkeypatch.setattr(exports, "_part", lambda *_: 1 / 0)
+    monkeypatch.setattr(exports, "_go_on", lambda *_: 1 / 0)
     at = timezone.now()
     for _ in range(exports.MOST_TRIES):
         with pytest.raises(ZeroDivisionError):
@@ -238,6 +274,15 @@ def test_each_fetch_leaves_an_audit_event(cleo, ben, logged, wish):
         ({"from": "2010-01-01"}, "#/to", "out-of-range"),
         ({"kind": "everything"}, "#/kind", "invalid-value"),
         ({"de_identified": "yes"}, "#/de_identified", "invalid-type"),
+        ({"format": "pdf"}, "#/format", "invalid-value"),
+        ({"kind": "adherence", "format": "ndjson"}, "#/format", "invalid-value"),
+        ({"group_by": "week"}, "#/group_by", "unknown-field"),
+        ({"kind": "adherence", "from": "2024-01-01"}, "#/to", "out-of-range"),
+        ({"kind": "adherence", "group_by": "clinic"}, "#/group_by", "invalid-value"),
+        ({"kind": "adherence", "min_due": 10_000}, "#/min_due", "out-of-range"),
+        ({"kind": "adherence", "target": 1.1}, "#/target", "out-of-range"),
+        ({"kind": "adherence", "target": 0.33333}, "#/target", "invalid-value"),
+        ({"kind": "adherence", "heatmap": "week"}, "#/heatmap", "invalid-value"),
     ],
 )
 def test_a_wrong_wish_is_refused(cleo, wish, said, pointer, code):

@@ -113,6 +113,7 @@ def mixed(phone: OwnPhone, now: datetime, ana: Staff) -> Message:
         pytest.param(unconfirmed, id="not confirmed"),
         pytest.param(to_staff("review"), id="review"),
         pytest.param(to_staff("staff_week"), id="staff_week"),
+        pytest.param(to_staff("export"), id="export"),
         pytest.param(flagged, id="flag"),
         pytest.param(urgent, id="urgent contact"),
         pytest.param(mixed, id="several of each patient"),
