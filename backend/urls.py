@@ -36,6 +36,7 @@ from backend.api.physio import reminders as told
 from backend.clinics.admin import site as operators
 from backend.console import caseload as console_caseload
 from backend.console import design, frame
+from backend.console import reports as console_reports
 
 API: list[URLPattern] = [
     # Everybody
@@ -114,6 +115,8 @@ CONSOLE: list[URLPattern] = [
     path("", frame.Home.as_view(), name="home"),
     path("caseload", console_caseload.Caseload.as_view(), name="caseload"),
     path("design", design.Design.as_view(), name="design"),
+    # Accounting, and running a clinic
+    path("reports", console_reports.Reports.as_view(), name="reports"),
     path("<path:rest>", frame.Unknown.as_view()),
 ]
 

@@ -53,6 +53,7 @@ SEEN = "console_seen_at"  # in the session: when its owner last asked for a scre
 NOTED_EVERY = timedelta(minutes=1)
 SHOWN_ON_THE_FORM = frozenset({409, 412, 422, 428})
 UNDO = "undo:"
+KEPT_OF_FILES = ("Content-Disposition", "Content-Type")
 BARE = "console/entrance.html"  # a page without the shell
 FOR_STAFF = "These pages are for the staff of a clinic. Your exercises are in the app."
 
@@ -224,6 +225,24 @@ class Screen(StaffEndpoint):
         answer = self._answer(endpoint, "GET", QueryDict(), None, {}, address)
         return str(answer.headers.get("ETag", ""))
 
+    def file(
+        self,
+        endpoint: type[StaffEndpoint],
+        query: Mapping[str, str] | None = None,
+        media_type: str = "*/*",
+        **address: str,
+    ) -> HttpResponse:
+        """What the API answers as a file, to be kept by the browser."""
+        asked = QueryDict(mutable=True)
+        asked.update(dict(query or {}))
+        answer: HttpResponse = self._answer(
+            endpoint, "GET", asked, None, {"HTTP_ACCEPT": media_type}, address
+        )
+        if not isinstance(answer, Response):  # it comes piece by piece
+            return answer
+        kept = {name: answer.headers[name] for name in KEPT_OF_FILES if name in answer.headers}
+        return HttpResponse(answer.data, content_type=answer.content_type, headers=kept)
+
     def _called(self, *call: Any) -> Any:
         data = self._answer(*call).data
         return None if data is None else json.loads(as_json(data))
@@ -245,14 +264,16 @@ class Screen(StaffEndpoint):
         inner.method, inner.GET = method, query  # type: ignore[assignment]
         unsaid = ("HTTP_IF_", "HTTP_IDEMPOTENCY")
         kept = {name: value for name, value in outer.META.items() if not name.startswith(unsaid)}
-        inner.META = kept | dict(headers)
+        inner.META = kept | {"HTTP_ACCEPT": "*/*"} | dict(headers)
         request = Request(inner)
         request.user, request.auth = self.person, self.request.auth
         request._data = request._full_data = body or {}  # type: ignore[attr-defined]
         view = endpoint()
         view.request, view.args, view.kwargs = request, (), dict(address)
         view.headers = {}
-        view.person, view.now = self.person, self.now
+        view.person, view.now, view.format_kwarg = self.person, self.now, None
+        accepted = view.perform_content_negotiation(request)
+        request.accepted_renderer, request.accepted_media_type = accepted
         self._last = view
         answer: Response = getattr(view, method.lower())(request, **address)
         self.about = view.about or self.about

@@ -37,6 +37,7 @@ class Shot:
 SHOTS = (
     Shot("caseload", "caseload", BOTH, "console.caseload_list", "include=on_track"),
     Shot("design", "design", BOTH),
+    Shot("reports", "reports", BOTH, "console.report_adherence"),
 )
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 LOOKS = tuple(
