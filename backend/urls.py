@@ -34,8 +34,10 @@ from backend.api.physio import (
 )
 from backend.api.physio import reminders as told
 from backend.clinics.admin import site as operators
+from backend.console import audit as console_audit
 from backend.console import caseload as console_caseload
-from backend.console import design, frame
+from backend.console import design, frame, running
+from backend.console import exports as console_exports
 from backend.console import reports as console_reports
 
 API: list[URLPattern] = [
@@ -117,6 +119,16 @@ CONSOLE: list[URLPattern] = [
     path("design", design.Design.as_view(), name="design"),
     # Accounting, and running a clinic
     path("reports", console_reports.Reports.as_view(), name="reports"),
+    path("exports", console_exports.Exports.as_view(), name="exports"),
+    path("new-export", console_exports.ExportNew.as_view(), name="new-export"),
+    path("exports/<str:id>/file", console_exports.ExportFile.as_view(), name="export_file"),
+    path("staff", running.Staff.as_view(), name="staff"),
+    path("invite-staff", running.Invite.as_view(), name="invite-staff"),
+    path("staff/<str:id>", running.StaffOne.as_view(), name="staff_one"),
+    path("staff/<str:id>/undo", running.StaffUndo.as_view(), name="staff_undo"),
+    path("audit", console_audit.Audit.as_view(), name="audit"),
+    path("settings", running.Settings.as_view(), name="settings"),
+    path("settings/undo", running.SettingsUndo.as_view(), name="settings_undo"),
     path("<path:rest>", frame.Unknown.as_view()),
 ]
 

@@ -109,7 +109,7 @@ class Form:
         if isinstance(self.values, QueryDict):
             return self.values.getlist(name)
         said = self.values.get(name, ())
-        return [str(one) for one in ([said] if isinstance(said, str) else said)]
+        return [str(one) for one in (said if isinstance(said, list | tuple) else [said])]
 
     def errors(self) -> list[tuple[str, FieldError]]:
         """Each error with the name of its field."""

@@ -159,7 +159,7 @@ class Reports(Screen):
         if Role.CLINIC_ADMIN not in self.person.roles:
             return ""
         wish = {"kind": "adherence", **told, "from": answer["from"], "to": answer["to"]}
-        return _maybe("export_new", wish)
+        return _maybe("new-export", wish)
 
     # What is drawn
 
