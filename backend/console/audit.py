@@ -119,6 +119,7 @@ def _event(event: Mapping[str, Any], people: Mapping[str, str]) -> dict[str, Any
         "words": worded(name.removeprefix(CHANNEL)),
         "by_console": name.startswith(CHANNEL),
         "who": actor.get("name") or ("Somebody who left" if "id" in actor else actor["role"]),
+        "role": actor["role"].replace("+", ", ").replace("_", " "),
         "whom": people.get(event.get("patient_id", ""), ""),
         "of": of,
         "mark": OUTCOMES[event["outcome"]],

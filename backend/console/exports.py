@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,6 +21,7 @@ from backend.reports.exports import FORMATS
 from backend.reports.models import Export
 
 A_PAGE = 20
+A_DAY = timedelta(days=1)
 PENDING = frozenset({Export.Status.QUEUED.value, Export.Status.RUNNING.value})
 KINDS = {"adherence": "The adherence report", "sessions": "Sessions, one a line"}
 NAMES = {
@@ -83,7 +85,10 @@ class ExportNew(FormScreen):
     roles = ADMINS
 
     def get(self, request: Request, **address: str) -> HttpResponse:
-        return self.show(Form(request._request.GET))
+        """With what the report or an earlier file was asked for; else of the last four weeks."""
+        last = self.now.date() - A_DAY
+        usual = {"from": (last - 27 * A_DAY).isoformat(), "to": last.isoformat()}
+        return self.show(Form(usual | request._request.GET.dict()))
 
     def show(self, form: Form, *args: Any, **address: Any) -> HttpResponse:
         kind = form.value("kind") if form.value("kind") in FORMATS else Export.Kind.ADHERENCE.value

@@ -53,7 +53,6 @@ SEEN = "console_seen_at"  # in the session: when its owner last asked for a scre
 NOTED_EVERY = timedelta(minutes=1)
 SHOWN_ON_THE_FORM = frozenset({409, 412, 422, 428})
 UNDO = "undo:"
-KEPT_OF_FILES = ("Content-Disposition", "Content-Type")
 BARE = "console/entrance.html"  # a page without the shell
 FOR_STAFF = "These pages are for the staff of a clinic. Your exercises are in the app."
 
@@ -240,7 +239,7 @@ class Screen(StaffEndpoint):
         )
         if not isinstance(answer, Response):  # it comes piece by piece
             return answer
-        kept = {name: answer.headers[name] for name in KEPT_OF_FILES if name in answer.headers}
+        kept = {"Content-Disposition": answer.headers["Content-Disposition"]}
         return HttpResponse(answer.data, content_type=answer.content_type, headers=kept)
 
     def _called(self, *call: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -47,13 +46,16 @@ def browses(person: Somebody) -> Client:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """The system's Chromium."""
+def browser(django_db_setup: None) -> Iterator[Any]:
+    """The system's Chromium. Playwright runs a loop in this thread, so Django takes plain queries
+    for a mistake, those of setting up and taking down among them. They are none: nothing is awaited
+    between them."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: the screens are not looked at")
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         chromium = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
@@ -61,18 +63,11 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-@pytest.fixture
-def orm_beside_browser(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Playwright runs a loop in this thread, so Django takes plain queries for a mistake. They are
-    none: nothing is awaited between them."""
-    monkeypatch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-
-
 Opens = Callable[..., Any]
 
 
 @pytest.fixture
-def opens(browser: Any, orm_beside_browser: None, transactional_db: None, live_server: Any,
+def opens(browser: Any, transactional_db: None, live_server: Any,
           library: None) -> Iterator[Opens]:  # fmt: skip
     """A page of the live console for somebody who is signed in (or nobody): `opens(ana, "caseload",
     width=360, scheme="dark")`. Whatever leaves the origin, and any error the browser tells of,
