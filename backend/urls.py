@@ -36,10 +36,13 @@ from backend.api.physio import (
 )
 from backend.api.physio import reminders as told
 from backend.clinics.admin import site as operators
-from backend.console import assigning, design, frame
+from backend.console import assigning, design, frame, running
+from backend.console import audit as console_audit
 from backend.console import caseload as console_caseload
+from backend.console import exports as console_exports
 from backend.console import flags as console_flags
 from backend.console import patient as console_patient
+from backend.console import reports as console_reports
 from backend.console import reviews as console_reviews
 
 API: list[URLPattern] = [
@@ -150,6 +153,18 @@ CONSOLE: list[URLPattern] = [
     path("assignments/<str:id>/pause", assigning.Pause.as_view(), name="pause"),
     path("assignments/<str:id>/resume", assigning.Resume.as_view(), name="resume"),
     path("assignments/<str:id>/end", assigning.End.as_view(), name="end"),
+    # Accounting, and running a clinic
+    path("reports", console_reports.Reports.as_view(), name="reports"),
+    path("exports", console_exports.Exports.as_view(), name="exports"),
+    path("new-export", console_exports.ExportNew.as_view(), name="new-export"),
+    path("exports/<str:id>/file", console_exports.ExportFile.as_view(), name="export_file"),
+    path("staff", running.Staff.as_view(), name="staff"),
+    path("invite-staff", running.Invite.as_view(), name="invite-staff"),
+    path("staff/<str:id>", running.StaffOne.as_view(), name="staff_one"),
+    path("staff/<str:id>/undo", running.StaffUndo.as_view(), name="staff_undo"),
+    path("audit", console_audit.Audit.as_view(), name="audit"),
+    path("settings", running.Settings.as_view(), name="settings"),
+    path("settings/undo", running.SettingsUndo.as_view(), name="settings_undo"),
     path("<path:rest>", frame.Unknown.as_view()),
 ]
 

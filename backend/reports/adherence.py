@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.core.exceptions import EmptyResultSet
@@ -618,6 +618,44 @@ def weeks_lived(scope: Scope, grouping: Grouping) -> dict[str, dict[date, Cell]]
         found.setdefault(_text(grouping, key), {})[on] = (
             int(due), int(done), int(not_heard), int(excused)
         )  # fmt: skip
+    return found
+
+
+EACH = """
+SELECT key, patient, SUM(known), SUM(done), SUM(due - known)
+FROM lived GROUP BY key, patient ORDER BY key, patient
+"""
+
+
+class Member(NamedTuple):
+    """A patient of a group: what was due and done, and not heard of, in what the group counts."""
+
+    patient_id: UUID
+    due: int
+    done: int
+    not_heard: int
+
+
+def members_of(scope: Scope, grouping: Grouping | None) -> dict[str, list[Member]]:
+    """The patients of each group; without a grouping there is one, which has no key. One query."""
+    found: dict[str, list[Member]] = {}
+    for key, patient, *sums in _ask(scope, grouping, EACH):
+        name = _text(grouping, key) if grouping else ""
+        found.setdefault(name, []).append(Member(UUID(str(patient)), *map(int, sums)))
+    return found
+
+
+DATA = "SELECT key, day FROM lived WHERE told = 1 GROUP BY key, day"
+
+
+def data_days(scope: Scope, *, days: int) -> dict[str, list[int]]:
+    """Of each patient the dates with data, in windows of so many days from the first on; the last
+    one may be cut short. One query."""
+    count = (scope.last - scope.first).days // days + 1
+    found: dict[str, list[int]] = {}
+    for key, day in _ask(scope, Grouping.PATIENT, DATA):
+        windows = found.setdefault(_text(Grouping.PATIENT, key), [0] * count)
+        windows[(date.fromisoformat(str(day)) - scope.first).days // days] += 1
     return found
 
 

@@ -57,6 +57,14 @@ SHOTS = (
         )
     ),
     Shot("reviews", "reviews", TREATING, "console.progression_list"),
+    Shot("reports", "reports", BOTH, "console.report_adherence"),
+    Shot("exports", "exports", ADMINS, "console.export_list"),
+    Shot("new-export", "new-export", ADMINS),
+    Shot("staff", "staff", ADMINS, "console.staff_list"),
+    Shot("invite-staff", "invite-staff", ADMINS),
+    Shot("staff-one", "staff", ADMINS, "console.staff_list", follow=("tbody tr a",)),
+    Shot("audit", "audit", ADMINS, "console.audit_list"),
+    Shot("settings", "settings", ADMINS, "console.clinic_get"),
 )
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 LOOKS = tuple(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, tzinfo
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
@@ -14,6 +14,7 @@ from django.contrib.messages.storage.base import Message
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
+from backend.console.charts import words
 from backend.console.charts.words import percent as percent_words
 from backend.console.frame import UNDO, Form
 from backend.console.told import SCORES
@@ -105,6 +106,17 @@ def share(value: float | None, label: str = "") -> SafeString:
         '<span class="figure">{0}&nbsp;%</span></span>',
         percent, label or "Done",
     )  # fmt: skip
+
+
+@register.simple_tag
+def exact(value: float | Literal[""] | None) -> str:
+    """A ratio with every digit that it has; what is absent in a template is an empty text."""
+    return "–" if value in (None, "") else words.percent_exact(float(value))
+
+
+@register.simple_tag
+def hours(value: float | Literal[""] | None) -> str:
+    return "–" if value in (None, "") else f"{value:g}\u00a0h"
 
 
 # --- Moments ----------------------------------------------------------------------------------
