@@ -187,7 +187,6 @@ class Screen(StaffEndpoint):
         """Whom a refused call was about, as the operation it was told to reads its address."""
         if self._last is None:
             return super()._look_at_address()
-        self._last.about = self._last.object_id = None
         self._last._look_at_address()
         self.about, self.object_id = self._last.about, self._last.object_id
         return None
@@ -278,7 +277,11 @@ class Screen(StaffEndpoint):
             shared: Response = getattr(view, method.lower())(request, **address)
             return shared
         self._last = view
-        answer: Response = getattr(view, method.lower())(request, **address)
+        try:
+            answer: Response = getattr(view, method.lower())(request, **address)
+        except BaseException:
+            view.about = view.object_id = None  # what was undone is not named
+            raise
         self.about = view.about or self.about
         self.object_id = view.object_id or self.object_id
         self.listed = list(view.listed) or self.listed

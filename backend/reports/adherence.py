@@ -621,9 +621,9 @@ def weeks_lived(scope: Scope, grouping: Grouping) -> dict[str, dict[date, Cell]]
     return found
 
 
-EACH = """
+MEMBERS = """
 SELECT key, patient, SUM(known), SUM(done), SUM(due - known)
-FROM lived GROUP BY key, patient ORDER BY key, patient
+FROM keyed GROUP BY key, patient ORDER BY key, patient
 """
 
 
@@ -639,13 +639,13 @@ class Member(NamedTuple):
 def members_of(scope: Scope, grouping: Grouping | None) -> dict[str, list[Member]]:
     """The patients of each group; without a grouping there is one, which has no key. One query."""
     found: dict[str, list[Member]] = {}
-    for key, patient, *sums in _ask(scope, grouping, EACH):
+    for key, patient, *sums in _ask(scope, grouping, MEMBERS):
         name = _text(grouping, key) if grouping else ""
         found.setdefault(name, []).append(Member(UUID(str(patient)), *map(int, sums)))
     return found
 
 
-DATA = "SELECT key, day FROM lived WHERE told = 1 GROUP BY key, day"
+DATA = "SELECT key, day FROM keyed WHERE told = 1 GROUP BY key, day"
 
 
 def data_days(scope: Scope, *, days: int) -> dict[str, list[int]]:

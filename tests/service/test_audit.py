@@ -192,6 +192,7 @@ def test_what_an_event_tells(last: Last, cleo: Staff, ana: Staff, ben: OwnPhone)
         "patient_id": str(ben.patient.pk),
         "outcome": "ok",
         "request_id": str(event.request_id),
+        "ip_prefix": "127.0.0.0/24",
     }
     assert page == {"items": [shown], "next_cursor": None}
 
