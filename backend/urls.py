@@ -38,6 +38,9 @@ from backend.api.physio import reminders as told
 from backend.clinics.admin import site as operators
 from backend.console import caseload as console_caseload
 from backend.console import design, frame
+from backend.console import exercises as console_exercises
+from backend.console import handout as console_handout
+from backend.console import patients as console_patients
 
 API: list[URLPattern] = [
     # Everybody
@@ -122,6 +125,19 @@ CONSOLE: list[URLPattern] = [
     path("", frame.Home.as_view(), name="home"),
     path("caseload", console_caseload.Caseload.as_view(), name="caseload"),
     path("design", design.Design.as_view(), name="design"),
+    # Patients, and what can be given to them
+    path("patients", console_patients.Patients.as_view(), name="patients"),
+    path("patients/enrol", console_patients.Enrol.as_view(), name="enrol"),
+    path("patients/<str:id>/account", console_patients.Account.as_view(), name="patient_account"),
+    path(
+        "patients/<str:id>/invitations/<str:token>",
+        console_patients.Told.as_view(),
+        name="invitation",
+    ),
+    path("exercises", console_exercises.Exercises.as_view(), name="exercises"),
+    path("exercises/<str:id>", console_exercises.ExerciseOne.as_view(), name="exercise"),
+    path("assignments/<str:id>/handout", console_handout.ToPrint.as_view(), name="handout"),
+    path("assignments/<str:id>/handout.pdf", console_handout.AsPDF.as_view(), name="handout_pdf"),
     path("<path:rest>", frame.Unknown.as_view()),
 ]
 

@@ -32,7 +32,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from backend.api.base import READS, SessionAuthentication, StaffEndpoint, as_json
+from backend.api.base import READS, Endpoint, SessionAuthentication, StaffEndpoint, as_json
 from backend.api.errors import problem_of
 from backend.clinics.models import User
 from backend.clinics.sign_in import has_factor_set_up
@@ -196,7 +196,7 @@ class Screen(StaffEndpoint):
 
     def ask(
         self,
-        endpoint: type[StaffEndpoint],
+        endpoint: type[Endpoint],
         query: Mapping[str, object] | None = None,
         **address: str,
     ) -> Any:
@@ -209,7 +209,7 @@ class Screen(StaffEndpoint):
 
     def tell(
         self,
-        endpoint: type[StaffEndpoint],
+        endpoint: type[Endpoint],
         body: Mapping[str, Any] | None = None,
         *,
         method: str = "POST",
@@ -220,7 +220,7 @@ class Screen(StaffEndpoint):
         headers = {"HTTP_IF_MATCH": if_match} if if_match else {}
         return self._called(endpoint, method, QueryDict(), dict(body or {}), headers, address)
 
-    def etag(self, endpoint: type[StaffEndpoint], **address: str) -> str:
+    def etag(self, endpoint: type[Endpoint], **address: str) -> str:
         """The version of a thing as the API names it, for a hidden field of a form."""
         answer = self._answer(endpoint, "GET", QueryDict(), None, {}, address)
         return str(answer.headers.get("ETag", ""))
@@ -231,7 +231,7 @@ class Screen(StaffEndpoint):
 
     def _answer(
         self,
-        endpoint: type[StaffEndpoint],
+        endpoint: type[Endpoint],
         method: str,
         query: QueryDict,
         body: dict[str, Any] | None,
@@ -254,6 +254,9 @@ class Screen(StaffEndpoint):
         view.request, view.args, view.kwargs = request, (), dict(address)
         view.headers = {}
         view.person, view.now = self.person, self.now
+        if not isinstance(view, StaffEndpoint):  # one that patients call, too, is about nobody
+            shared: Response = getattr(view, method.lower())(request, **address)
+            return shared
         self._last = view
         answer: Response = getattr(view, method.lower())(request, **address)
         self.about = view.about or self.about

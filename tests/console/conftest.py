@@ -47,7 +47,7 @@ def browses(person: Somebody) -> Client:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
+def browser(django_db_setup: None) -> Iterator[Any]:  # whose set-up runs beside no loop
     """The system's Chromium."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: the screens are not looked at")

@@ -37,6 +37,11 @@ class Shot:
 SHOTS = (
     Shot("caseload", "caseload", BOTH, "console.caseload_list", "include=on_track"),
     Shot("design", "design", BOTH),
+    Shot("patients", "patients", BOTH, "console.patient_list"),
+    Shot("enrol", "patients/enrol", BOTH),
+    Shot("patient-account", "patients", BOTH, follow=(".act .button",)),
+    Shot("exercises", "exercises", BOTH),
+    Shot("exercise", "exercises", BOTH, follow=(".gallery h3 a",)),
 )
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 LOOKS = tuple(
