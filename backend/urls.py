@@ -38,9 +38,11 @@ from backend.api.physio import reminders as told
 from backend.clinics.admin import site as operators
 from backend.console import caseload as console_caseload
 from backend.console import design, frame
+from backend.console import drafts as console_drafts
 from backend.console import exercises as console_exercises
 from backend.console import handout as console_handout
 from backend.console import patients as console_patients
+from backend.console import protocols as console_protocols
 
 API: list[URLPattern] = [
     # Everybody
@@ -127,7 +129,7 @@ CONSOLE: list[URLPattern] = [
     path("design", design.Design.as_view(), name="design"),
     # Patients, and what can be given to them
     path("patients", console_patients.Patients.as_view(), name="patients"),
-    path("patients/enrol", console_patients.Enrol.as_view(), name="enrol"),
+    path("enrol", console_patients.Enrol.as_view(), name="enrol"),
     path("patients/<str:id>/account", console_patients.Account.as_view(), name="patient_account"),
     path(
         "patients/<str:id>/invitations/<str:token>",
@@ -138,6 +140,16 @@ CONSOLE: list[URLPattern] = [
     path("exercises/<str:id>", console_exercises.ExerciseOne.as_view(), name="exercise"),
     path("assignments/<str:id>/handout", console_handout.ToPrint.as_view(), name="handout"),
     path("assignments/<str:id>/handout.pdf", console_handout.AsPDF.as_view(), name="handout_pdf"),
+    path("protocols", console_protocols.Protocols.as_view(), name="protocols"),
+    path("protocols/<str:id>", console_protocols.Protocol.as_view(), name="protocol"),
+    path("protocols/<str:id>/draft", console_drafts.Draft.as_view(), name="draft"),
+    path("protocols/<str:id>/publish", console_drafts.Publish.as_view(), name="draft_publish"),
+    path("protocols/<str:id>/retire", console_protocols.Retire.as_view(), name="protocol_retire"),
+    path(
+        "protocols/<str:id>/differences",
+        console_protocols.Differences.as_view(),
+        name="protocol_differences",
+    ),
     path("<path:rest>", frame.Unknown.as_view()),
 ]
 

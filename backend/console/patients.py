@@ -45,7 +45,7 @@ class Patients(Screen):
     here = "patients"
 
     def get(self, request: Request) -> HttpResponse:
-        asked = {name: value for name, value in request.query_params.items() if value}
+        asked = {name: str(value) for name, value in request.query_params.items() if value}
         shown = self.ask(api.Patients, {"limit": str(A_PAGE)} | asked)
         colleagues = treating(self.person)
         names = self._names(shown["items"])

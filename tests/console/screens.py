@@ -38,10 +38,13 @@ SHOTS = (
     Shot("caseload", "caseload", BOTH, "console.caseload_list", "include=on_track"),
     Shot("design", "design", BOTH),
     Shot("patients", "patients", BOTH, "console.patient_list"),
-    Shot("enrol", "patients/enrol", BOTH),
+    Shot("enrol", "enrol", BOTH),
     Shot("patient-account", "patients", BOTH, follow=(".act .button",)),
     Shot("exercises", "exercises", BOTH),
     Shot("exercise", "exercises", BOTH, follow=(".gallery h3 a",)),
+    Shot("protocols", "protocols", BOTH),
+    Shot("protocol", "protocols", BOTH, follow=(".rows h3 a",)),
+    Shot("draft", "protocols", TREATING, follow=(".rows h3 a", "button[data-key=d]")),
 )
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 LOOKS = tuple(
