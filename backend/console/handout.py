@@ -67,7 +67,7 @@ class AsPDF(Handed):
         return HttpResponse(
             out.getvalue(),
             content_type="application/pdf",
-            headers={"Content-Disposition": f'inline; filename="{name}"'},
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )
 
 

@@ -47,13 +47,18 @@ def browses(person: Somebody) -> Client:
 
 
 @pytest.fixture(scope="session")
-def browser(django_db_setup: None) -> Iterator[Any]:  # whose set-up runs beside no loop
-    """The system's Chromium."""
+def browser() -> Iterator[Any]:
+    """The system's Chromium.
+
+    Playwright runs a loop in this thread from now on, so Django takes plain queries for a mistake.
+    They are none: nothing is awaited between them.
+    """
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: the screens are not looked at")
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         chromium = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
@@ -61,19 +66,11 @@ def browser(django_db_setup: None) -> Iterator[Any]:  # whose set-up runs beside
         chromium.close()
 
 
-@pytest.fixture
-def orm_beside_browser(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Playwright runs a loop in this thread, so Django takes plain queries for a mistake. They are
-    none: nothing is awaited between them."""
-    monkeypatch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-
-
 Opens = Callable[..., Any]
 
 
 @pytest.fixture
-def opens(browser: Any, orm_beside_browser: None, transactional_db: None, live_server: Any,
-          library: None) -> Iterator[Opens]:  # fmt: skip
+def opens(browser: Any, transactional_db: None, live_server: Any, library: None) -> Iterator[Opens]:
     """A page of the live console for somebody who is signed in (or nobody): `opens(ana, "caseload",
     width=360, scheme="dark")`. Whatever leaves the origin, and any error the browser tells of,
     fails the test."""

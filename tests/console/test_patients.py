@@ -197,7 +197,7 @@ def test_the_handout_says_what_the_app_says(ana: Staff, ben: OwnPhone, address: 
     text = re.sub(r"\s+", " ", text_of(browses(ana).get(address)))
 
     plan = ben.plan(days=14)
-    items = {}
+    items: dict[str, Any] = {}
     for day in plan["days"]:
         for slot in day["slots"]:
             for item in slot["items"]:

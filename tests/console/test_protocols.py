@@ -120,7 +120,7 @@ def test_every_predicate_of_the_library_is_parts_and_whole_again(library: None) 
 
 
 def test_saving_what_was_not_touched_changes_nothing(page: Client, draft: ProtocolDraft) -> None:
-    before = in_full(copy.deepcopy(draft.document))
+    before: Any = in_full(copy.deepcopy(draft.document))
     parts = ["about", "sources", *(f"phase-{n}" for n in range(1, len(before["phases"]) + 1))]
     for part in parts:
         assert saves(page, draft, part).status_code == 302, part
