@@ -10,8 +10,12 @@ def main() -> None:
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
+    from backend import tenant
+
     try:
-        execute_from_command_line(sys.argv)
+        # Whoever sits at this machine acts for all clinics; commands that do so leave it on record.
+        with tenant.everywhere():
+            execute_from_command_line(sys.argv)
     except ImproperlyConfigured as refusal:
         sys.exit(f"Not starting: {refusal}")
 

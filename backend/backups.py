@@ -21,6 +21,8 @@ from django.db import connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import ConnectionHandler
 
+from backend.tenant import EVERYWHERE
+
 AT_ONCE = 2000
 MODULO = 1 << 256
 
@@ -117,7 +119,10 @@ def _dump(place: Path) -> Digests:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             cursor.execute("SELECT pg_export_snapshot()")
             [snapshot] = cursor.fetchone()
-        _run("pg_dump", "--format=custom", f"--snapshot={snapshot}", f"--file={place}")
+        _run(
+            "pg_dump", "--format=custom", "--enable-row-security", f"--snapshot={snapshot}",
+            f"--file={place}",
+        )  # fmt: skip
         return digests()
 
 
@@ -162,7 +167,7 @@ def _run(program: str, *arguments: str) -> None:
     names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD"}
     said = {ours: str(at[name]) for name, ours in names.items() if at.get(name)}
     name = str(connection.settings_dict["NAME"])
-    said["PGDATABASE"] = name
+    said |= {"PGDATABASE": name, "PGOPTIONS": f"-c {EVERYWHERE}=on"}  # of every clinic
     if program == "pg_restore":
         arguments = (f"--dbname={name}", *arguments)
     try:

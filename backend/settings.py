@@ -5,6 +5,7 @@ With nothing set it refuses to start. `DEBUG=1` alone is a complete service on t
 
 import os
 import secrets
+import sys
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -116,6 +117,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "backend.logs.RequestIdMiddleware",
+    "backend.tenant.Middleware",
     "backend.api.errors.NoDebugPages",
     "backend.console.policy.ConsolePolicy",
     "django.middleware.security.SecurityMiddleware",
@@ -200,7 +202,15 @@ DATABASE_URL = env.str("DATABASE_URL", default="") or f"sqlite:///{VAR_DIR / 'db
 # The web process sets 5 (wsgi.py), the worker 60 (celery.py); a migration may take its time.
 STATEMENT_TIMEOUT_S = env.int("STATEMENT_TIMEOUT_S", default=0)
 
-DATABASES: dict[str, dict[str, Any]] = {"default": environ.Env.db_url_config(DATABASE_URL)}
+# What makes tables or copies them works as their owner; all the rest as a role that owns nothing.
+_OWNERS_COMMANDS = {"migrate", "backup", "restore", "digest"}
+_OWNERS_URL = env.str("MIGRATE_DATABASE_URL", default="")
+APP_DATABASE: dict[str, Any] = environ.Env.db_url_config(DATABASE_URL) if _OWNERS_URL else {}
+ANY_DATABASE_ROLE = env.bool("ANY_DATABASE_ROLE", default=DEBUG)
+
+_is_owner = bool(_OWNERS_URL) and not _OWNERS_COMMANDS.isdisjoint(sys.argv[1:2])
+_url = _OWNERS_URL if _is_owner else DATABASE_URL
+DATABASES: dict[str, dict[str, Any]] = {"default": environ.Env.db_url_config(_url)}
 _database = DATABASES["default"]
 _database["CONN_MAX_AGE"] = 600
 _database["CONN_HEALTH_CHECKS"] = True
@@ -215,6 +225,7 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
         "PRAGMA secure_delete=ON",
     }
 else:
+    _database["ENGINE"] = "backend.database"
     _database["OPTIONS"] |= {
         "connect_timeout": 2,
         "options": f"-c statement_timeout={STATEMENT_TIMEOUT_S * 1000} -c timezone=UTC",

@@ -13,11 +13,13 @@ from django.conf import settings
 from django.core.management import call_command
 from django.utils import timezone
 
+from backend import tenant
 from backend.api.idempotency import forget_old_keys
 from backend.audit import chain
 from backend.care import deciding, reviewing
 from backend.celery import app
 from backend.clinics.actions import forget_old_tries
+from backend.clinics.selectors import clinics_of
 from backend.health import checks
 from backend.notifications import announcing, planning
 from backend.notifications.actions import forget_old_messages
@@ -43,7 +45,8 @@ def sweep(work: Callable[[], None]) -> Callable[[], None]:
 
     @wraps(work)
     def swept() -> None:
-        work()
+        with tenant.everywhere():  # what is due, is so in any clinic
+            work()
         checks.beat(work.__name__, now=timezone.now())
 
     task: Callable[[], None] = app.task(swept)
@@ -73,10 +76,13 @@ def expire_proposals() -> None:
 def _of_each(
     patients: Iterable[UUID], failure: str, act: Callable[..., object], now: datetime
 ) -> None:
-    """A patient who cannot be judged stands in nobody's way."""
+    """A patient who cannot be judged stands in nobody's way. Each is acted for in their clinic."""
+    patients = list(patients)
+    clinics = clinics_of(patients) if patients else {}
     for patient_id in patients:
         try:
-            act(patient_id=patient_id, now=now)
+            with tenant.of_clinic(clinics[patient_id], patient_id=patient_id):
+                act(patient_id=patient_id, now=now)
         except Exception as error:
             _log.error(failure, patient_id=str(patient_id), exc_info=error)
 
@@ -114,7 +120,8 @@ def write_exports() -> None:
 
 def _part_of(export_id: UUID) -> bool:
     try:
-        return exports.write(export_id=export_id, now=timezone.now())
+        with tenant.of_clinic(exports.clinic_of(export_id)):
+            return exports.write(export_id=export_id, now=timezone.now())
     except Exception as error:  # it comes up again when its lease is over
         _log.error("writing failed", export_id=str(export_id), exc_info=error)
         return False

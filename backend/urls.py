@@ -36,13 +36,19 @@ from backend.api.physio import (
 )
 from backend.api.physio import reminders as told
 from backend.clinics.admin import site as operators
+from backend.console import assigning, design, frame, running
+from backend.console import audit as console_audit
 from backend.console import caseload as console_caseload
-from backend.console import design, frame
 from backend.console import drafts as console_drafts
 from backend.console import exercises as console_exercises
+from backend.console import exports as console_exports
+from backend.console import flags as console_flags
 from backend.console import handout as console_handout
+from backend.console import patient as console_patient
 from backend.console import patients as console_patients
 from backend.console import protocols as console_protocols
+from backend.console import reports as console_reports
+from backend.console import reviews as console_reviews
 
 API: list[URLPattern] = [
     # Everybody
@@ -127,6 +133,43 @@ CONSOLE: list[URLPattern] = [
     path("", frame.Home.as_view(), name="home"),
     path("caseload", console_caseload.Caseload.as_view(), name="caseload"),
     path("design", design.Design.as_view(), name="design"),
+    # A patient
+    path("patients/<str:id>", console_patient.Overview.as_view(), name="patient"),
+    path(
+        "patients/<str:id>/exercises",
+        console_patient.Exercises.as_view(),
+        name="patient_exercises",
+    ),
+    path("patients/<str:id>/log", console_patient.Log.as_view(), name="patient_log"),
+    path("patients/<str:id>/plan", console_patient.Plan.as_view(), name="patient_plan"),
+    path("patients/<str:id>/tests", console_patient.Tests.as_view(), name="patient_tests"),
+    path("patients/<str:id>/history", console_patient.History.as_view(), name="patient_history"),
+    # Flags
+    path("patients/<str:id>/clear-stop", console_flags.ClearStop.as_view(), name="clear_stop"),
+    path("patients/<str:id>/flags/<str:flag>", console_flags.Deal.as_view(), name="flag"),
+    path("patients/<str:id>/flags/<str:flag>/seen", console_flags.See.as_view(), name="flag_seen"),
+    path("patients/<str:id>/flags/<str:flag>/undo", console_flags.Undo.as_view(), name="flag_undo"),
+    path("reviews", console_reviews.Reviews.as_view(), name="reviews"),
+    path("reviews/<str:id>", console_reviews.Review.as_view(), name="review"),
+    path("patients/<str:id>/assign", assigning.Assign.as_view(), name="assign"),
+    path("patients/<str:id>/assign/preview", assigning.Preview.as_view(), name="assign_preview"),
+    path("patients/<str:id>/screening", assigning.Screening.as_view(), name="screening"),
+    path("assignments/<str:id>/tailor", assigning.Tailor.as_view(), name="tailor"),
+    path("assignments/<str:id>/pause", assigning.Pause.as_view(), name="pause"),
+    path("assignments/<str:id>/resume", assigning.Resume.as_view(), name="resume"),
+    path("assignments/<str:id>/end", assigning.End.as_view(), name="end"),
+    # Accounting, and running a clinic
+    path("reports", console_reports.Reports.as_view(), name="reports"),
+    path("exports", console_exports.Exports.as_view(), name="exports"),
+    path("new-export", console_exports.ExportNew.as_view(), name="new-export"),
+    path("exports/<str:id>/file", console_exports.ExportFile.as_view(), name="export_file"),
+    path("staff", running.Staff.as_view(), name="staff"),
+    path("invite-staff", running.Invite.as_view(), name="invite-staff"),
+    path("staff/<str:id>", running.StaffOne.as_view(), name="staff_one"),
+    path("staff/<str:id>/undo", running.StaffUndo.as_view(), name="staff_undo"),
+    path("audit", console_audit.Audit.as_view(), name="audit"),
+    path("settings", running.Settings.as_view(), name="settings"),
+    path("settings/undo", running.SettingsUndo.as_view(), name="settings_undo"),
     # Patients, and what can be given to them
     path("patients", console_patients.Patients.as_view(), name="patients"),
     path("enrol", console_patients.Enrol.as_view(), name="enrol"),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 from django.apps import apps
+from django.db import connection
 from django.db.backends.base.operations import BaseDatabaseOperations
 from django.db.backends.sqlite3.base import DatabaseWrapper
 
 from backend.audit import guards
+from tests.roles import as_owner, become_the_owner, become_the_service
 
 # What asks no database, says the same on any, or has servers of its own ran already, without those.
 ONCE = (
@@ -21,6 +24,9 @@ ONCE = (
     "tests/service/test_gateways.py", "tests/service/test_mutants_campaign.py",
     "tests/service/test_outages.py", "tests/service/test_readme.py",
 )  # fmt: skip
+
+
+ON_SQLITE = connection.vendor == "sqlite"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -34,10 +40,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def emptying_is_allowed() -> Iterator[None]:
     """After a test with real transactions PostgreSQL truncates, which asks no trigger; SQLite
     deletes the rows, which the audit refuses."""
-    operations = DatabaseWrapper.ops_class
+    operations = DatabaseWrapper.ops_class if ON_SQLITE else connection.ops.__class__
     emptied = operations.execute_sql_flush
 
     def empty(self: BaseDatabaseOperations, statements: Sequence[str]) -> None:
+        if not ON_SQLITE:
+            with as_owner():
+                emptied(self, statements)
+            return
         with self.connection.schema_editor() as editor:
             guards.take_down(apps, editor)
         emptied(self, statements)
@@ -47,3 +57,16 @@ def emptying_is_allowed() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(operations, "execute_sql_flush", empty)
         yield
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """On PostgreSQL the tests may do what the service may, and no more."""
+    if ON_SQLITE:
+        yield
+        return
+    with django_db_blocker.unblock():
+        become_the_service()
+    yield
+    with django_db_blocker.unblock():
+        become_the_owner()

@@ -37,6 +37,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from backend import tenant
 from backend.api.fields import as_uuid
 from backend.api.parsing import StrictJSONParser
 from backend.audit.actions import note
@@ -196,6 +197,8 @@ class SessionAuthentication(BaseAuthentication):
         person = _person_of(said)
         if person is None:
             raise SessionEnded if SESSION_KEY in said else Unauthenticated
+        patient = person.own_patient
+        tenant.enter(person.clinic_id, patient_id=patient.pk if patient else None)
         if by_cookie:
             _check_csrf(request)
         if is_to_slide(row.expire_date, now):
@@ -221,9 +224,11 @@ class ServiceAuthentication(BaseAuthentication):
         said, _, token = request.headers.get("Authorization", "").partition(" ")
         if said.lower() != "bearer":
             return None
-        row = tokens.found(token=token, now=timezone.now())
+        with tenant.everywhere():  # whose it is, is what is asked
+            row = tokens.found(token=token, now=timezone.now())
         if row is None:
             raise Unauthenticated
+        tenant.enter(row.clinic_id)
         return tokens.actor_of(row), row
 
 
@@ -234,7 +239,8 @@ def _person_of(said: Mapping[str, Any]) -> User | None:
     who = said.get(SESSION_KEY)
     if not isinstance(who, str):
         return None
-    person = next(iter(PERSON(id=who)), None)
+    with tenant.everywhere():  # where they belong is what is asked
+        person = next(iter(PERSON(id=who)), None)
     if person is None:
         return None
     patient = person.own_patient

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
 
+from backend import tenant
 from backend.api.errors import READS, as_http, reads_only
 from backend.health.checks import BACKUP, ages, queue_length
 from backend.notifications.selectors import progress
@@ -32,7 +33,8 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 def _lines() -> Iterator[str]:
     now = timezone.now()
-    stands = progress(now=now)
+    with tenant.everywhere():
+        stands = progress(now=now)
     yield from _gauge(
         "rehab_messages_due", "Messages whose time has come and that nobody has looked at yet.",
         [({}, stands.due)],

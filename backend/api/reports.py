@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
@@ -37,7 +37,7 @@ from backend.api.base import (
 from backend.api.contract import PAGE, operation, query
 from backend.api.fields import Day, In, Text, Uid, Word
 from backend.api.paging import CursorInvalid, filters_of, limit_of, linked, salt_of
-from backend.clinics.models import Patient, ServiceToken
+from backend.clinics.models import Patient, ServiceToken, User
 from backend.problems import MalformedRequest
 from backend.reports import adherence
 from backend.reports.adherence import Group, Grouping, Scope
@@ -246,6 +246,22 @@ AdherenceReportOut = type(
 )
 
 
+def scope_of(person: User, asked: Mapping[str, Any], *, now: datetime) -> Scope:
+    """Whose dates somebody is told of, and which, as `AdherenceFilters` has them."""
+    clinic = person.clinic
+    assert clinic is not None
+    first, last = _window(asked, now.astimezone(ZoneInfo(clinic.timezone)).date())
+    patients = Patient.objects.visible_to(person)
+    if not {Role.CLINIC_ADMIN, Role.SERVICE}.intersection(person.roles):
+        patients = patients.filter(physiotherapist=person)
+    if "physiotherapist_id" in asked:
+        patients = patients.filter(physiotherapist_id=asked["physiotherapist_id"])
+    return Scope(
+        patients=patients, first=first, last=last, now=now, target=_target(asked),
+        protocol_id=asked.get("protocol_id"), phase_id=asked.get("phase_id"),
+    )  # fmt: skip
+
+
 class Adherence(StaffEndpoint):
     """A physiotherapist who is no clinic admin sees the own caseload; another system, the
     clinic's."""
@@ -286,7 +302,7 @@ class Adherence(StaffEndpoint):
     def get(self, request: Request) -> Response:
         """Of closed dates, both ends included, in each patient's own days. CSV has all groups."""
         asked = filters_of(request, AdherenceFilters)
-        scope = self._scope(asked)
+        scope = scope_of(self.person, asked, now=self.now)
         grouping = Grouping(asked.get("group_by", Grouping.PATIENT))
         if getattr(request, "accepted_renderer").format == "csv":  # noqa: B009  # set by DRF
             return self._as_csv(request, scope, grouping, asked)
@@ -309,20 +325,6 @@ class Adherence(StaffEndpoint):
         answer = super().finalize_response(request, response, *args, **kwargs)
         answer["Vary"] = VARY
         return answer
-
-    def _scope(self, asked: Mapping[str, Any]) -> Scope:
-        clinic = self.person.clinic
-        assert clinic is not None
-        first, last = _window(asked, self.now.astimezone(ZoneInfo(clinic.timezone)).date())
-        patients = Patient.objects.visible_to(self.person)
-        if not {Role.CLINIC_ADMIN, Role.SERVICE}.intersection(self.person.roles):
-            patients = patients.filter(physiotherapist=self.person)
-        if "physiotherapist_id" in asked:
-            patients = patients.filter(physiotherapist_id=asked["physiotherapist_id"])
-        return Scope(
-            patients=patients, first=first, last=last, now=self.now, target=_target(asked),
-            protocol_id=asked.get("protocol_id"), phase_id=asked.get("phase_id"),
-        )  # fmt: skip
 
     def _page(
         self, request: Request, scope: Scope, grouping: Grouping, asked: Mapping[str, Any]

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import transaction
 
 from backend.care import deciding, feed, proposing
-from backend.care.flags import STOPPING, stops_of
+from backend.care.flags import STOPPING, open_flag, stops_of
 from backend.care.models import Assignment, Event, Flag, Progression
 from backend.care.selectors import OPEN, Course, course_of, today_of
 from backend.clinics.actions import lock
@@ -18,6 +18,8 @@ from backend.clinics.models import Patient, User
 from backend.problems import FieldError, StateConflict, ValidationFailed
 
 A_DAY = timedelta(days=1)
+# How long a slip may be taken back. A screen offers it for less, so that a slow network is no loss.
+TAKEN_BACK_WITHIN = timedelta(seconds=60)
 
 
 class StopStanding(StateConflict):
@@ -78,6 +80,32 @@ def resolve(*, flag: Flag, action: Flag.Action, remark: str, by: User, now: date
     )  # fmt: skip
     deciding.tell(patient, deciding.recompute_all(patient=patient, now=now), (), now=now)
     return flag
+
+
+@transaction.atomic
+def take_back(*, flag: Flag, by: User, now: datetime) -> Flag:
+    """It was a slip: the flag waits as before. For who resolved it, within a minute."""
+    patient = lock(flag.patient)
+    standing = Flag.objects.get(pk=flag.pk)
+    at = standing.resolved_at
+    own = standing.status == Flag.Status.RESOLVED and standing.resolved_by_id == by.pk
+    if not own or at is None or now - at > TAKEN_BACK_WITHIN or standing.level in STOPPING:
+        raise StateConflict("It is too late to take this back.")
+    if open_flag(patient, standing.code) is not None:
+        raise StateConflict("It was raised again in the meantime, and waits.")
+    Event.objects.filter(
+        patient=patient, kind=Event.Kind.CLOSED, code=standing.code, by=by, at=at
+    ).delete()
+    if standing.acknowledged_at == at:  # until then nobody had looked at it
+        standing.status, standing.note = Flag.Status.OPEN, ""
+        standing.acknowledged_by = standing.acknowledged_at = None
+    else:
+        standing.status = Flag.Status.ACKNOWLEDGED
+    standing.action = ""
+    standing.resolved_by = standing.resolved_at = None
+    standing.save()
+    deciding.tell(patient, deciding.recompute_all(patient=patient, now=now), (), now=now)
+    return standing
 
 
 def _unresolved(flag: Flag) -> tuple[Patient, Flag]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
@@ -13,6 +14,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils.crypto import constant_time_compare, salted_hmac
 
+from backend import tenant
 from backend.clinics.models import (
     Clinic,
     Device,
@@ -429,7 +431,8 @@ def _code_of(invitation: Invitation) -> str:
 
 def check_invitation(*, code: str, now: datetime, birth_year: int | None = None) -> Invitation:
     """The invitation of a code, or `InvitationExpired`. A wrong secret or year costs a try."""
-    found = _tried(code, birth_year, now)
+    with _where_it_was_made(code):
+        found = _tried(code, birth_year, now)
     if found is None:
         raise InvitationExpired
     return found
@@ -442,6 +445,25 @@ def enrol(*, code: str, birth_year: int, email: str, password: str, now: datetim
     Raises `InvitationExpired`, or `ValidationFailed` where an account has the address already.
     The caller has checked the code outside this transaction, where a wrong try is kept.
     """
+    with _where_it_was_made(code):
+        return _enrol(code, birth_year, email, password, now)
+
+
+@contextmanager
+def _where_it_was_made(code: str) -> Iterator[None]:
+    """In the clinic that an invitation is of: nobody is signed in who would be of one."""
+    with tenant.everywhere():
+        rows = Invitation.objects.filter(locator=_plain(code)[:LOCATOR_LENGTH])
+        clinic_id = rows.values_list("patient__clinic_id", flat=True).first()
+    with tenant.of_clinic(clinic_id):
+        yield
+
+
+def _plain(code: str) -> str:
+    return code.upper().translate(LOOKALIKES)
+
+
+def _enrol(code: str, birth_year: int, email: str, password: str, now: datetime) -> User:
     invitation = _tried(code, birth_year, now)
     if invitation is None:
         raise InvitationExpired
@@ -475,7 +497,7 @@ def add_account(*, patient: Patient, email: str, password: str) -> User:
 @transaction.atomic
 def _tried(code: str, birth_year: int | None, now: datetime) -> Invitation | None:
     """The open invitation that fits, under its patient's lock; a misfit has cost a try."""
-    code = code.upper().translate(LOOKALIKES)
+    code = _plain(code)
     found = Invitation.objects.filter(locator=code[:LOCATOR_LENGTH]).first()
     if found is None:
         return None
@@ -549,7 +571,8 @@ def put_device(
     """Note where this phone is reached. A phone that changed hands leaves its former owner."""
     if push_token:
         others = Device.objects.filter(push_token=push_token)
-        others.exclude(patient=patient, device_id=device_id).update(push_token="")
+        with tenant.everywhere():  # its former owner may be of another clinic
+            others.exclude(patient=patient, device_id=device_id).update(push_token="")
     device, _ = Device.objects.update_or_create(
         patient=patient,
         device_id=device_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 from zoneinfo import available_timezones
@@ -15,6 +16,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 
+from backend import tenant
 from backend.clinics import actions
 from backend.clinics.models import Clinic, User
 from backend.clinics.sign_in import has_factor_set_up, has_second_factor
@@ -33,6 +35,16 @@ class OperatorSite(admin.AdminSite):
             and isinstance(person, User)
             and has_second_factor(person, request.session)
         )
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        """Operators are of no clinic: what they see of accounts, they see of all."""
+
+        @wraps(view)
+        def across_clinics(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            tenant.enter_everywhere()
+            return view(request, *args, **kwargs)
+
+        return super().admin_view(across_clinics, cacheable)
 
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

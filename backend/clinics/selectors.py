@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from uuid import UUID
+
 from django.db.models import Q, QuerySet
 
-from backend.clinics.models import User
+from backend.clinics.models import Patient, User
 
 
 def staff_of(person: User) -> QuerySet[User]:
@@ -15,3 +18,8 @@ def staff_of(person: User) -> QuerySet[User]:
         is_staff=False,
         is_superuser=False,
     )
+
+
+def clinics_of(patient_ids: Iterable[UUID]) -> dict[UUID, UUID]:
+    """The clinic of each of these patients."""
+    return dict(Patient.objects.filter(pk__in=patient_ids).values_list("pk", "clinic_id"))

@@ -108,7 +108,7 @@ class Form:
         if isinstance(self.values, QueryDict):
             return self.values.getlist(name)
         said = self.values.get(name, ())
-        return [str(one) for one in ([said] if isinstance(said, str) else said)]
+        return [str(one) for one in (said if isinstance(said, list | tuple) else [said])]
 
     def errors(self) -> list[tuple[str, FieldError]]:
         """Each error with the name of its field."""
@@ -225,6 +225,24 @@ class Screen(StaffEndpoint):
         answer = self._answer(endpoint, "GET", QueryDict(), None, {}, address)
         return str(answer.headers.get("ETag", ""))
 
+    def file(
+        self,
+        endpoint: type[StaffEndpoint],
+        query: Mapping[str, str] | None = None,
+        media_type: str = "*/*",
+        **address: str,
+    ) -> HttpResponse:
+        """What the API answers as a file, to be kept by the browser."""
+        asked = QueryDict(mutable=True)
+        asked.update(dict(query or {}))
+        answer: HttpResponse = self._answer(
+            endpoint, "GET", asked, None, {"HTTP_ACCEPT": media_type}, address
+        )
+        if not isinstance(answer, Response):  # it comes piece by piece
+            return answer
+        kept = {"Content-Disposition": answer.headers["Content-Disposition"]}
+        return HttpResponse(answer.data, content_type=answer.content_type, headers=kept)
+
     def _called(self, *call: Any) -> Any:
         data = self._answer(*call).data
         return None if data is None else json.loads(as_json(data))
@@ -246,14 +264,16 @@ class Screen(StaffEndpoint):
         inner.method, inner.GET = method, query  # type: ignore[assignment]
         unsaid = ("HTTP_IF_", "HTTP_IDEMPOTENCY")
         kept = {name: value for name, value in outer.META.items() if not name.startswith(unsaid)}
-        inner.META = kept | dict(headers)
+        inner.META = kept | {"HTTP_ACCEPT": "*/*"} | dict(headers)
         request = Request(inner)
         request.user, request.auth = self.person, self.request.auth
         request._data = request._full_data = body or {}  # type: ignore[attr-defined]
         view = endpoint()
         view.request, view.args, view.kwargs = request, (), dict(address)
         view.headers = {}
-        view.person, view.now = self.person, self.now
+        view.person, view.now, view.format_kwarg = self.person, self.now, None
+        accepted = view.perform_content_negotiation(request)
+        request.accepted_renderer, request.accepted_media_type = accepted
         if not isinstance(view, StaffEndpoint):  # one that patients call, too, is about nobody
             shared: Response = getattr(view, method.lower())(request, **address)
             return shared

@@ -15,6 +15,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from backend.health.models import Heartbeat
+from backend.row_security import refuse_a_role_that_sees_all
 
 WORKER = "worker"
 BACKUP = "backup"
@@ -49,6 +50,7 @@ def refuse_a_bad_place() -> None:
     """
     try:
         pending = _pending_migrations()
+        refuse_a_role_that_sees_all(connection)
     except Error:
         pending = []
     finally:

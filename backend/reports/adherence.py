@@ -1,9 +1,11 @@
 """How much of what was due was done, by patient and by group: sums of the day book, made in SQL.
 
 Sums come from the database, whatever is made of them from `protocols.engine.adherence`. Each
-statement begins with the same rows: closed dates of plans inside the window, with the key of the
-group that they belong to. No row of a date leaves the database, and the number of queries is the
-same for any clinic. Of patients, one page is summed up in full, and what the total needs of all.
+statement begins with the same rows: closed dates of plans inside the window. They are read once and
+first added up plan by plan, which the database can do in any order and with several processes; only
+what that leaves is told apart by patient, physiotherapist or protocol. No row of a date leaves the
+database, and the number of queries is the same for any clinic. Of patients, one page is summed up
+in full, and what the total needs of all.
 """
 
 from __future__ import annotations
@@ -13,8 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
-from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.core.exceptions import EmptyResultSet
@@ -39,7 +40,7 @@ from django.db.models import (
     When,
 )
 from django.db.models.expressions import Combinable
-from django.db.models.functions import Cast, Coalesce, Concat
+from django.db.models.functions import Cast, Coalesce
 
 from backend.care.models import Assignment, ClosedDay, Flag
 from backend.clinics.models import PatientQuerySet, User
@@ -180,29 +181,45 @@ class Weekday(Func):
         return self.as_sql(compiler, connection, template=template, **more)
 
 
-HEARD = F("assignment__patient__last_received_at")
 SILENT_IS = Q(assignment__patient__last_received_at=None) | Q(
     assignment__patient__last_received_at__lt=F("closed_at")
 )
 SILENT = Case(When(SILENT_IS, then=1), default=0, output_field=IntegerField())
-# Dates of patients with several plans may be there twice, and are counted by themselves.
-SEVERAL_IS = Q(
-    assignment__patient__in=Assignment.objects.values("patient")
+WITH_SEVERAL = (
+    Assignment.objects.values("patient")
     .annotate(plans=Count("pk"))
     .filter(plans__gt=1)
     .values("patient")
 )
+SEVERAL_IS = Q(assignment__patient__in=WITH_SEVERAL)
 TELLS = F("slots_completed") + F("slots_partial") + F("slots_skipped")
-PROTOCOL = F("assignment__protocol_version__protocol_id")
-KEYS: Mapping[Grouping, Combinable] = {
-    Grouping.PATIENT: F("assignment__patient_id"),
-    Grouping.PHYSIOTHERAPIST: Coalesce(
-        Cast("assignment__patient__physiotherapist_id", CharField()), Value(NOBODY)
+PROTOCOL = F("protocol_version__protocol_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """How a group is known: by what a plan belongs to, by a part of each date, or by both."""
+
+    of_plan: Combinable
+    of_day: Combinable
+    sql: str
+
+
+EVERYBODY = Key(Value(""), Value(""), "plans.belongs")
+KEYS: Mapping[Grouping | None, Key] = {
+    None: EVERYBODY,
+    Grouping.PATIENT: Key(F("patient_id"), Value(""), "plans.belongs"),
+    Grouping.PHYSIOTHERAPIST: Key(
+        Coalesce(Cast("patient__physiotherapist_id", CharField()), Value(NOBODY)),
+        Value(""),
+        "plans.belongs",
     ),
-    Grouping.PROTOCOL: PROTOCOL,
-    Grouping.PHASE: Concat(Cast(PROTOCOL, CharField()), Value("/"), F("phase_id")),
-    Grouping.WEEK: Monday("on"),
-    Grouping.EXERCISE_KIND: Value(""),
+    Grouping.PROTOCOL: Key(PROTOCOL, Value(""), "plans.belongs"),
+    Grouping.PHASE: Key(
+        Cast(PROTOCOL, CharField()), F("phase_id"), "plans.belongs || '/' || rows.part"
+    ),
+    Grouping.WEEK: Key(Value(""), Monday("on"), "rows.part"),
+    Grouping.EXERCISE_KIND: Key(Value(""), Value(""), "rows.part"),
 }
 
 
@@ -210,21 +227,16 @@ def _flag(name: str) -> Case:
     return Case(When(**{name: True}, then=1), default=0, output_field=IntegerField())
 
 
-def _columns(key: Combinable) -> dict[str, Combinable]:
+def _columns(part: Combinable) -> dict[str, Combinable]:
     dose = Func(F("dose_ratios") * Value(WHOLE), function="ROUND", output_field=FloatField())
     return {
-        "key": key,
-        "patient": F("assignment__patient_id"),
         "plan": F("assignment_id"),
+        "part": part,
         "day": F("on"),
-        "monday": Monday("on"),
-        "weekday": Weekday("on"),
         "silent": SILENT,
-        "heard": HEARD,
         "closed": F("closed_at"),
         "active": _flag("is_active"),
         "told": _flag("is_told"),
-        "several": Case(When(SEVERAL_IS, then=1), default=0, output_field=IntegerField()),
         "sessions": F("sessions"),
         "late": F("sessions_late"),
         "pain": F("pain_during"),
@@ -235,6 +247,7 @@ def _columns(key: Combinable) -> dict[str, Combinable]:
         "excused": F("slots_excused"),
         "dose": Cast(dose, IntegerField()),
         "kinds": F("kinds"),
+        "monday": Monday("on"),
     }
 
 
@@ -243,16 +256,26 @@ UNFOLDED = {  # by database: the counts of each kind of exercise of a date, as r
     "postgresql": ("CAST(kind.value ->> {n} AS integer)", "jsonb_each(dates.kinds) kind"),
     "sqlite": ("json_extract(kind.value, '$[{n}]')", "json_each(dates.kinds) kind"),
 }
+# Dates of patients with several plans may be there twice, and are counted by themselves.
+SEVERAL = Case(When(patient__in=WITH_SEVERAL, then=1), default=0, output_field=IntegerField())
+HEARD = F("patient__last_received_at")
 
 
-def _with(scope: Scope, grouping: Grouping | None, *, rest: str) -> tuple[str, tuple[Any, ...]]:
-    """A statement over `lived`: the rows, with what was done, and what of due is `known`."""
-    columns = _columns(KEYS[grouping] if grouping else Value(""))
+def _lived(scope: Scope, grouping: Grouping | None) -> tuple[list[str], tuple[Any, ...]]:
+    """`lived`: dates, with what was done, and what of due is `known`. `plans`: whose they are."""
+    key = KEYS[grouping]
+    columns = _columns(key.of_day)
     if grouping is not Grouping.EXERCISE_KIND:
         del columns["kinds"]
     names = [f"c_{name}" for name in columns]
     days = scope.days().annotate(**dict(zip(names, columns.values(), strict=True)))
     sql, params = days.values_list(*names).query.sql_with_params()
+    plans = (
+        Assignment.objects.filter(patient__in=scope.patients)
+        .annotate(belongs=key.of_plan, several=SEVERAL, heard=HEARD)
+        .values_list("pk", "patient_id", "belongs", "several", "heard")
+    )
+    of_plans, more = plans.query.sql_with_params()
     parts = [f"dates ({', '.join(columns)}) AS ({sql})"]
     rows = "dates"
     if grouping is Grouping.EXERCISE_KIND:
@@ -262,23 +285,35 @@ def _with(scope: Scope, grouping: Grouping | None, *, rest: str) -> tuple[str, t
         "lived AS (SELECT *, completed + partial AS done, "  # noqa: S608  # names of ours
         f"due - silent * (due - completed - partial - skipped) AS known FROM {rows})"
     )
-    return f"WITH {', '.join(parts)} {rest}", params
+    parts.append(f"plans (plan, patient, belongs, several, heard) AS ({of_plans})")
+    return parts, (*params, *more)
 
 
 def _by_kind(columns: Sequence[str]) -> str:
     count, rows = UNFOLDED[connection.vendor]
-    kept = [f"dates.{name}" for name in columns if name not in ("key", "kinds", *COUNTED)]
+    kept = [f"dates.{name}" for name in columns if name not in ("part", "kinds", *COUNTED)]
     counts = [f"{count.format(n=n)} AS {name}" for n, name in enumerate(COUNTED)]
-    return f"SELECT kind.key AS key, {', '.join(kept + counts)} FROM dates CROSS JOIN {rows}"  # noqa: S608
+    return f"SELECT kind.key AS part, {', '.join(kept + counts)} FROM dates CROSS JOIN {rows}"  # noqa: S608
 
 
 def _ask(scope: Scope, grouping: Grouping | None, rest: str, *params: int) -> list[Any]:
+    """Rows of `rest`, which reads `keyed`: the dates with their patients and the keys of groups."""
+    keyed = (
+        f"keyed AS (SELECT {KEYS[grouping].sql} AS key, plans.patient, rows.* "  # noqa: S608
+        "FROM lived rows JOIN plans ON plans.plan = rows.plan)"
+    )
+    return _run(scope, grouping, [keyed], rest, *params)
+
+
+def _run(
+    scope: Scope, grouping: Grouping | None, more: Sequence[str], rest: str, *params: int
+) -> list[Any]:
     try:
-        sql, given = _with(scope, grouping, rest=rest)
+        parts, given = _lived(scope, grouping)
     except EmptyResultSet:  # a page without patients
         return []
     with connection.cursor() as cursor:
-        cursor.execute(sql, (*given, *params))
+        cursor.execute(f"WITH {', '.join([*parts, *more])} {rest}", (*given, *params))
         return list(cursor.fetchall())
 
 
@@ -286,38 +321,109 @@ def _ask(scope: Scope, grouping: Grouping | None, rest: str, *params: int) -> li
 
 
 SUMMED = ("known", "completed", "partial", "skipped", "excused", "dose", "sessions", "late")
-SUMS = f"""
-SELECT key, MAX(closed), SUM(due - known), SUM((1 - several) * active), SUM((1 - several) * told),
-    {", ".join(f"SUM({name})" for name in SUMMED)}
-FROM lived GROUP BY key
+# What was missed of a plan so far, at the ends of rows: where the next date has something done. A
+# row is as long as what came to it since the end of the one before.
+ROWS_IN_ORDER = f"""
+marked AS (
+    SELECT plan, part, day, SUM(known - done) OVER dates_of AS so_far,
+        LEAD(done) OVER dates_of AS next_done
+    FROM lived WHERE known > 0 WINDOW dates_of AS (PARTITION BY plan, part ORDER BY day)
+), ends AS (
+    SELECT plan, part,
+        so_far - COALESCE(LAG(so_far) OVER (PARTITION BY plan, part ORDER BY day), 0) AS length
+    FROM marked WHERE next_done IS NULL OR next_done > 0
+), missing AS (
+    SELECT plan, part,
+        SUM(CASE WHEN length > 0 AND length < {INTERRUPTION} THEN 1 ELSE 0 END) AS short,
+        SUM(CASE WHEN length >= {INTERRUPTION} THEN 1 ELSE 0 END) AS long
+    FROM ends GROUP BY plan, part
+)
+"""  # noqa: S608  # names of ours
+
+
+def _rows_as_digits(first: date) -> str:
+    """The same without bringing 182 dates of ten thousand plans into order. Each date is a digit of
+    one number, at the place of the date, so that adding up is all there is to do. It says how many
+    slots were missed, no more than make an interruption, and whether something was done before."""
+    missed = f"LEAST(known - done, {INTERRUPTION})"
+    digit = f"CASE WHEN done > 0 THEN {INTERRUPTION + 1} ELSE 0 END + {missed}"
+    place = f"(day - DATE '{first.isoformat()}')"
+    return f"""
+        REVERSE(CAST(COALESCE(SUM(CAST(CAST({digit} AS text) || 'e' || {place} AS numeric))
+            FILTER (WHERE known > 0), 0) AS text)) AS digits"""
+
+
+def _as_letters() -> str:
+    """The digits again, `m` for what was missed, and `d` before each date that had something done:
+    a row of what was missed begins where `m` follows `d`."""
+    found = "REPLACE(digits, '0', '')"
+    for digit in range(1, 2 * INTERRUPTION + 2):
+        is_done, missed = divmod(digit, INTERRUPTION + 1)
+        found = f"REPLACE({found}, '{digit}', '{'d' * is_done}{'m' * missed}')"
+    return f"'d' || {found}"
+
+
+def _rows_in(letters: str, least: int) -> str:
+    """How many rows are as long as that."""
+    for _ in range(least - 1):
+        letters = f"REPLACE({letters}, 'dm', 'd')"
+    return f"LENGTH({letters}) - LENGTH(REPLACE({letters}, 'dm', 'd'))"
+
+
+SUMMED_OF_PLAN = f"""
+    SELECT plan, part, MAX(closed) AS closed, SUM(due - known) AS not_heard,
+        SUM(active) AS active, SUM(told) AS told, {", ".join(f"SUM({n}) AS {n}" for n in SUMMED)},
+        SUM(done) AS done"""
+ANY_ORDER = f"""
+letters AS MATERIALIZED (SELECT plan, part, {_as_letters()} AS told FROM sums),
+missing AS MATERIALIZED (
+    SELECT plan, part, {_rows_in("told", 1)} AS short, {_rows_in("told", INTERRUPTION)} AS long
+    FROM letters
+)
+"""  # noqa: S608  # names of ours
+
+
+def _per_plan(scope: Scope, grouping: Grouping | None, *, has_rows: bool) -> list[str]:
+    """`per`: sums of each plan, or of each part of it, with whom they belong to."""
+    is_in_any_order = has_rows and connection.vendor == "postgresql"
+    digits = f", {_rows_as_digits(scope.first)}" if is_in_any_order else ""
+    parts = [f"sums AS MATERIALIZED ({SUMMED_OF_PLAN}{digits} FROM lived GROUP BY plan, part)"]
+    short, rest = "0 AS short, 0 AS long", ""
+    if has_rows:
+        parts.append(ANY_ORDER if is_in_any_order else ROWS_IN_ORDER)
+        every = "missing.short - missing.long" if is_in_any_order else "missing.short"
+        short = f"COALESCE({every}, 0) AS short, COALESCE(missing.long, 0) AS long"
+        rest = "LEFT JOIN missing ON missing.plan = rows.plan AND missing.part = rows.part"
+    parts.append(
+        f"per AS MATERIALIZED (SELECT {KEYS[grouping].sql} AS key, plans.patient, plans.several, "  # noqa: S608
+        f"plans.heard, rows.*, {short} FROM sums rows JOIN plans ON plans.plan = rows.plan {rest})"
+    )
+    return parts
+
+
+GROUPS = f"""
+SELECT key, MAX(closed), SUM(not_heard), SUM((1 - several) * active), SUM((1 - several) * told),
+    SUM(short), SUM(long), {", ".join(f"SUM({name})" for name in SUMMED)}
+FROM per GROUP BY key
+"""  # noqa: S608  # names of ours
+# How many patients of a group have the same due and done.
+EACH = f"""
+SELECT key, NULL, known, done, COUNT(*), {", ".join(["0"] * (len(SUMMED) + 2))}
+FROM (SELECT key, patient, SUM(known) AS known, SUM(done) AS done FROM per GROUP BY key, patient)
+    AS each_of
+GROUP BY key, known, done
 """  # noqa: S608  # names of ours
 DAYS = """
 , days AS (
     SELECT key, patient, day, MAX(active) AS active, MAX(told) AS told
-    FROM lived GROUP BY key, patient, day
+    FROM keyed GROUP BY key, patient, day
 )
 SELECT key, SUM(active), SUM(told) FROM days GROUP BY key
 """
-# What was missed of a plan so far, at the ends of rows: where the next date has something done. A
-# row is as long as what came to it since the end of the one before.
-RUNS = f"""
-, marked AS (
-    SELECT key, plan, day, SUM(known - done) OVER dates_of AS so_far,
-        LEAD(done) OVER dates_of AS next_done
-    FROM lived WHERE known > 0 WINDOW dates_of AS (PARTITION BY key, plan ORDER BY day)
-), runs AS (
-    SELECT key,
-        so_far - COALESCE(LAG(so_far) OVER (PARTITION BY key, plan ORDER BY day), 0) AS length
-    FROM marked WHERE next_done IS NULL OR next_done > 0
-)
-SELECT key, SUM(CASE WHEN length > 0 AND length < {INTERRUPTION} THEN 1 ELSE 0 END),
-    SUM(CASE WHEN length >= {INTERRUPTION} THEN 1 ELSE 0 END)
-FROM runs GROUP BY key
-"""  # noqa: S608  # names of ours
 WEEKS = f"""
 , weeks AS (
     SELECT key, patient, monday, SUM(known) AS known, SUM(done) AS done
-    FROM lived GROUP BY key, patient, monday
+    FROM keyed GROUP BY key, patient, monday
 )
 SELECT key, COUNT(*), SUM(CASE WHEN done * {WHOLE} >= known * %s THEN 1 ELSE 0 END)
 FROM weeks WHERE known > 0 GROUP BY key
@@ -325,15 +431,11 @@ FROM weeks WHERE known > 0 GROUP BY key
 
 
 def groups_of(scope: Scope, grouping: Grouping) -> list[Group]:
-    """Every group, in order of keys, as a table shows it. Four queries, five of groups that have
-    several patients."""
+    """Every group, in order of keys, as a table shows it. Three queries; of patients with one plan
+    each the day book is read once."""
     found = sorted(_summed(scope, grouping), key=lambda one: one.key)
     labels = _labels(scope, grouping, [one.key for one in found])
-    found = [replace(one, label=labels.get(one.key, "")) for one in found]
-    if grouping is Grouping.PATIENT:
-        return found
-    spreads = _spreads(scope, grouping)
-    return [replace(one, spread=spreads[one.key]) for one in found]
+    return [replace(one, label=labels.get(one.key, "")) for one in found]
 
 
 def patients_of(
@@ -356,7 +458,7 @@ def patients_of(
 
 
 def patient_groups(scope: Scope, ids: Sequence[UUID]) -> list[Group]:
-    """Everything of the patients of a page. Six queries."""
+    """Everything of the patients of a page. Five queries."""
     of_page = replace(scope, patients=scope.patients.filter(pk__in=ids))
     return in_full(of_page, Grouping.PATIENT, groups_of(of_page, Grouping.PATIENT))
 
@@ -376,16 +478,23 @@ def in_full(scope: Scope, grouping: Grouping, groups: Iterable[Group]) -> list[G
 
 
 def _summed(scope: Scope, grouping: Grouping) -> Iterable[Group]:
-    runs = {key: tuple(map(int, two)) for key, *two in _ask(scope, grouping, RUNS)}
     of_several = replace(scope, only=SEVERAL_IS)
     days = {key: tuple(map(int, two)) for key, *two in _ask(of_several, grouping, DAYS)}
-    for key, closed, *sums in _ask(scope, grouping, SUMS):
-        not_heard, active, told, due, completed, partial, skipped, excused, dose, *records = map(
-            int, sums
-        )
-        sessions, sessions_late = records
+    is_of_many = grouping is not Grouping.PATIENT
+    rest = f"{GROUPS} UNION ALL {EACH}" if is_of_many else GROUPS
+    sums: list[tuple[Any, Any, Iterable[int]]] = []
+    pairs: dict[Any, dict[Pair, int]] = {}
+    for row in _run(scope, grouping, _per_plan(scope, grouping, has_rows=True), rest):
+        key, closed, *numbers = row
+        if closed is not None:
+            sums.append((key, closed, map(int, numbers)))
+        else:
+            due, done, count = map(int, numbers[:3])
+            pairs.setdefault(key, {})[due, done] = count
+    for key, closed, numbers in sums:
+        not_heard, active, told, missed_runs, interruptions, *more = numbers
+        due, completed, partial, skipped, excused, dose, sessions, sessions_late = more
         more_active, more_told = days.get(key, (0, 0))
-        missed_runs, interruptions = runs.get(key, (0, 0))
         counts = Counts(
             due=due, completed=completed, partial=partial, skipped=skipped, not_heard=not_heard,
             excused=excused, dose=dose, active_days=active + more_active,
@@ -394,50 +503,46 @@ def _summed(scope: Scope, grouping: Grouping) -> Iterable[Group]:
         )  # fmt: skip
         closed_at = _moment(closed)
         assert closed_at is not None
-        yield Group(key=_text(grouping, key), label="", counts=counts, closed_at=closed_at)
+        spread = spread_of(pairs[key], scope.target) if is_of_many else None
+        yield Group(
+            key=_text(grouping, key), label="", counts=counts, closed_at=closed_at, spread=spread
+        )
 
 
-SPREAD = """
-, each AS (
-    SELECT key, patient, SUM(known) AS known, SUM(done) AS done, SUM(due - known) AS not_heard,
+TOTAL = """
+, each_of AS (
+    SELECT patient, SUM(known) AS known, SUM(done) AS done, SUM(not_heard) AS not_heard,
         MAX(closed) AS closed, MAX(heard) AS heard
-    FROM lived GROUP BY key, patient
+    FROM per GROUP BY patient
 )
-SELECT key, known, done, COUNT(*), SUM(not_heard), MAX(closed), MAX(heard)
-FROM each GROUP BY key, known, done ORDER BY key
+SELECT known, done, COUNT(*), SUM(not_heard), MAX(closed), MAX(heard)
+FROM each_of GROUP BY known, done
 """
-
-
-def _spreads(scope: Scope, grouping: Grouping) -> dict[str, Spread]:
-    pairs = pairs_of(scope, grouping)
-    return {key: spread_of(of_key, scope.target) for key, of_key in pairs.items()}
 
 
 def pairs_of(scope: Scope, grouping: Grouping) -> dict[str, dict[Pair, int]]:
     """Of each group, how many patients had so much due and done. One query."""
-    rows = _ask(scope, grouping, SPREAD)
-    found = {}
-    for key, of_key in groupby(rows, key=lambda row: row[0]):
-        pairs: dict[Pair, int] = {}
-        for _, due, done, count, *_ in of_key:
-            pairs[int(due), int(done)] = int(count)
-        found[_text(grouping, key)] = pairs
+    found: dict[str, dict[Pair, int]] = {}
+    for key, _, due, done, count, *_ in _run(
+        scope, grouping, _per_plan(scope, grouping, has_rows=False), EACH
+    ):
+        found.setdefault(_text(grouping, key), {})[int(due), int(done)] = int(count)
     return found
 
 
 def total_of(scope: Scope) -> Total:
     """One query; it brings as many rows as there are different sums of a patient."""
     pairs: dict[Pair, int] = {}
-    rows = _ask(scope, None, SPREAD)
-    for _, due, done, count, *_ in rows:
+    rows = _run(scope, None, _per_plan(scope, None, has_rows=False), TOTAL)
+    for due, done, count, *_ in rows:
         pairs[int(due), int(done)] = int(count)
     return Total(
         due=sum(due * count for (due, _), count in pairs.items()),
         done=sum(done * count for (_, done), count in pairs.items()),
-        not_heard=sum(int(row[4]) for row in rows),
+        not_heard=sum(int(row[3]) for row in rows),
         spread=spread_of(pairs, scope.target),
-        as_of=max(filter(None, (_moment(row[5]) for row in rows)), default=None),
-        data_cutoff=max(filter(None, (_moment(row[6]) for row in rows)), default=None),
+        as_of=max(filter(None, (_moment(row[4]) for row in rows)), default=None),
+        data_cutoff=max(filter(None, (_moment(row[5]) for row in rows)), default=None),
     )
 
 
@@ -450,7 +555,7 @@ def _moment(stored: Any) -> datetime | None:
 
 
 def _pains(scope: Scope, grouping: Grouping) -> dict[str, Pain]:
-    rest = "SELECT key, pain, COUNT(*) FROM lived WHERE pain IS NOT NULL GROUP BY key, pain"
+    rest = "SELECT key, pain, COUNT(*) FROM keyed WHERE pain IS NOT NULL GROUP BY key, pain"
     told: dict[str, dict[int, int]] = {}
     for key, score, count in _ask(scope, grouping, rest):
         told.setdefault(_text(grouping, key), {})[int(score)] = int(count)
@@ -466,21 +571,16 @@ def _weeks_in_a_row(scope: Scope) -> dict[str, Weeks]:
 
 def weekly(scope: Scope, grouping: Grouping) -> dict[str, dict[date, Pair]]:
     """Due and done of each ISO week, by its Monday, for every group. One query."""
-    rest = (
-        "SELECT key, monday, SUM(known), SUM(done) FROM lived "
-        "GROUP BY key, monday ORDER BY key, monday"
-    )
-    found: dict[str, dict[date, Pair]] = {}
-    for key, monday, due, done in _ask(scope, grouping, rest):
-        weeks = found.setdefault(_text(grouping, key), {})
-        weeks[date.fromisoformat(str(monday))] = int(due), int(done)
-    return found
+    return {
+        key: {monday: (due, done) for monday, (due, done, *_) in weeks.items()}
+        for key, weeks in weeks_lived(scope, grouping).items()
+    }
 
 
 HEAT = """
 SELECT key, day, SUM(known - done - skipped), SUM(due - known), SUM(skipped), SUM(partial),
     SUM(completed), SUM(excused)
-FROM lived GROUP BY key, day
+FROM keyed GROUP BY key, day
 """
 
 
@@ -506,7 +606,7 @@ def with_days(scope: Scope, grouping: Grouping, groups: Iterable[Group]) -> list
 
 WEEKLY = """
 SELECT key, monday, SUM(known), SUM(done), SUM(due - known), SUM(excused)
-FROM lived GROUP BY key, monday
+FROM keyed GROUP BY key, monday ORDER BY key, monday
 """
 
 
@@ -518,6 +618,44 @@ def weeks_lived(scope: Scope, grouping: Grouping) -> dict[str, dict[date, Cell]]
         found.setdefault(_text(grouping, key), {})[on] = (
             int(due), int(done), int(not_heard), int(excused)
         )  # fmt: skip
+    return found
+
+
+EACH = """
+SELECT key, patient, SUM(known), SUM(done), SUM(due - known)
+FROM lived GROUP BY key, patient ORDER BY key, patient
+"""
+
+
+class Member(NamedTuple):
+    """A patient of a group: what was due and done, and not heard of, in what the group counts."""
+
+    patient_id: UUID
+    due: int
+    done: int
+    not_heard: int
+
+
+def members_of(scope: Scope, grouping: Grouping | None) -> dict[str, list[Member]]:
+    """The patients of each group; without a grouping there is one, which has no key. One query."""
+    found: dict[str, list[Member]] = {}
+    for key, patient, *sums in _ask(scope, grouping, EACH):
+        name = _text(grouping, key) if grouping else ""
+        found.setdefault(name, []).append(Member(UUID(str(patient)), *map(int, sums)))
+    return found
+
+
+DATA = "SELECT key, day FROM lived WHERE told = 1 GROUP BY key, day"
+
+
+def data_days(scope: Scope, *, days: int) -> dict[str, list[int]]:
+    """Of each patient the dates with data, in windows of so many days from the first on; the last
+    one may be cut short. One query."""
+    count = (scope.last - scope.first).days // days + 1
+    found: dict[str, list[int]] = {}
+    for key, day in _ask(scope, Grouping.PATIENT, DATA):
+        windows = found.setdefault(_text(Grouping.PATIENT, key), [0] * count)
+        windows[(date.fromisoformat(str(day)) - scope.first).days // days] += 1
     return found
 
 

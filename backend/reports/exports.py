@@ -155,6 +155,10 @@ def due(*, now: datetime, limit: int, is_early: bool = True) -> list[UUID]:
     return list(rows.values_list("pk", flat=True)[:limit])
 
 
+def clinic_of(export_id: UUID) -> UUID:
+    return Export.objects.values_list("clinic_id", flat=True).get(pk=export_id)
+
+
 def write(*, export_id: UUID, now: datetime) -> bool:
     """Write the next part of an export; says whether there is more to write.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -42,7 +42,9 @@ class Tier(StrEnum):
     ON_TRACK = "on_track"
 
 
-RANKS = {tier: rank for rank, tier in enumerate(Tier)}
+IN_ORDER = tuple(Tier)
+RANKS = {tier: rank for rank, tier in enumerate(IN_ORDER)}
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 # The tier of each reason but flags, which have a level.
 TIERS = {
@@ -96,28 +98,31 @@ def _plain(text: str) -> bytes:
 
 @dataclass(slots=True)
 class Case:
-    """A patient with the reasons to look at him."""
+    """A patient with the reasons to look at him. The tier he is in, and since when, is kept as they
+    come: of a whole clinic that is much of what a page costs."""
 
     name: Name
     status: str
     reasons: list[Reason] = field(default_factory=list)
+    rank: int = len(RANKS)
+    waiting_since: datetime = NEVER  # the oldest reason of the tier he is in
+
+    def add(self, reason: Reason) -> None:
+        self.reasons.append(reason)
+        rank = RANKS[reason.tier]
+        if (rank, reason.since) < (self.rank, self.waiting_since):
+            self.rank, self.waiting_since = rank, reason.since
 
     @property
     def tier(self) -> Tier:
-        return min((reason.tier for reason in self.reasons), key=RANKS.__getitem__)
-
-    @property
-    def waiting_since(self) -> datetime:
-        """The oldest reason of the tier he is in."""
-        tier = self.tier
-        return min(reason.since for reason in self.reasons if reason.tier is tier)
+        return IN_ORDER[self.rank]
 
     def in_order(self) -> list[Reason]:
         return sorted(self.reasons, key=lambda one: (RANKS[one.tier], one.since, one.code))
 
     @property
     def place(self) -> tuple[int, datetime, Name]:
-        return RANKS[self.tier], self.waiting_since, self.name
+        return self.rank, self.waiting_since, self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +146,7 @@ def caseload_of(patients: PatientQuerySet, *, now: datetime) -> Caseload:
         if case is None:
             name = Name(_plain(row.family), _plain(row.given), row.id)
             case = found[row.id] = Case(name, row.status)
-        case.reasons.append(reason)
+        case.add(reason)
     cases = sorted(found.values(), key=lambda case: case.place)
     counts = Counter(case.tier for case in cases)
     counts[Tier.ON_TRACK] = live.count() - sum(case.status in LIVE for case in cases)

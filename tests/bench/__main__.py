@@ -27,8 +27,8 @@ if TYPE_CHECKING:  # the rest needs the environment that is made here
     from tests.bench.measuring import Result
 
 PARTS = (
-    "floors", "plan", "flat", "session", "judging", "push", "feed", "engine", "sweeps", "start",
-    "memory",
+    "floors", "plan", "flat", "session", "judging", "push", "feed", "engine", "sweeps", "clinic",
+    "export", "start", "memory",
     "server",
 )  # fmt: skip
 ON_DEMAND = ("server",)  # compares two ways to serve: a question one asks once

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 from django.core.management import call_command
 from django.db import connection, transaction
-from django.db.models import AutoField
+from django.db.models import Q
 
 from backend.api.base import moment
 from backend.care import deciding, prescribing
@@ -21,21 +21,23 @@ from backend.care.models import (
     Assignment,
     Change,
     CheckIn,
-    ClosedDay,
     Revision,
     Session,
 )
 from backend.care.prescribing import Wish
 from backend.care.recording import Report, derive
 from backend.care.selectors import Course, course_of
-from backend.clinics.models import Clinic, Episode, Patient, User
+from backend.clinics.models import Clinic, Patient, User
+from backend.management.copying import Model, Person, make_copies
 from exercises.models import Exercise
 from protocols.models import ProtocolVersion
 from tests.bench.floors import TABLE
+from tests.roles import admit
 from tests.service.cast import make_clinic, make_episode, make_patient, make_staff, session_token
 
 A_DAY = timedelta(days=1)
 EXERCISES, SETS = 8, 3
+REPORTED, FEW_LOGS = 182, 2  # days
 PHASE = "phase-2"
 GATES = ("red_flag_screen_clear", "grade_recorded", "diagnosis_recorded", "neuro_screen_recorded")
 DOSES: dict[str, dict[str, Any]] = {
@@ -120,6 +122,8 @@ class Stock:
     among_many: list[Phone]  # 90 days of logs, in the large clinic
     uploaders: list[Phone]  # 90 days of logs
     feeds: dict[int, Phone]  # by changes in the feed
+    treating: str  # the token of the physiotherapist of the large clinic
+    large: Clinic
 
 
 def fill(sizes: Sizes, *, now: datetime, step: Step) -> Stock:
@@ -129,6 +133,7 @@ def fill(sizes: Sizes, *, now: datetime, step: Step) -> Stock:
     call_command("load_library", verbosity=0, stdout=_Silent())
     with connection.cursor() as cursor:
         cursor.execute(TABLE)
+    admit()
     today = now.date()
     maker = _Maker(now)
     small, large = maker.clinic("Small"), maker.clinic("Large")
@@ -152,7 +157,8 @@ def fill(sizes: Sizes, *, now: datetime, step: Step) -> Stock:
     step("statistics for the planner")
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
-    return Stock(today, readers, among_many, uploaders, feeds)
+    token = session_token(maker.staff[large.pk])
+    return Stock(today, readers, among_many, uploaders, feeds, token, large)
 
 
 class _Silent:
@@ -226,50 +232,24 @@ class _Maker:
         _store(phone, [self.now.date()] * (missing // 2))
 
     def crowd(self, clinic: Clinic, count: int) -> None:
-        """Further patients with a plan and a few logs each, so that the tables are as large."""
+        """Further patients, so that the tables are as large: a few logs each, and a day book as
+        long as a report reaches."""
         if count <= 0:
             return
         by = self.staff[clinic.pk]
-        model = self.phone(clinic, days=2)
-        for some in _chunks(range(count - 1), 500):
-            users = [
-                User(email=f"{clinic.name}-{n}@example.org", password="!", clinic=clinic)
-                for n in some
-            ]
-            patients = [
-                Patient(
-                    clinic=clinic, user=user, physiotherapist=by, given_name=f"N{n}",
-                    family_name="Patient", birth_date=date(1996, 5, 17), status="active",
-                    timezone="Europe/Stockholm", created_at=self.now, updated_at=self.now,
-                    change_seq=1, plan_version=1,
-                )
-                for n, user in zip(some, users, strict=True)
-            ]  # fmt: skip
-            episodes = [
-                Episode(
-                    patient=patient, title="Right hamstring", body_region="posterior_thigh",
-                    side="right", started_on=self.now.date(), recorded_by=by,
-                    created_at=self.now, updated_at=self.now,
-                )
-                for patient in patients
-            ]  # fmt: skip
-            assignments = [
-                _copy(model.course.assignment, patient=patient, episode=episode)
-                for patient, episode in zip(patients, episodes, strict=True)
-            ]
-            versions = [_copy(model.course.versions[0], assignment=one) for one in assignments]
-            lived = [
-                _copy(row, assignment=one)
-                for one in assignments
-                for row in ClosedDay.objects.filter(assignment=model.course.assignment)
-            ]
-            logs = [
-                _copy(row, patient=patient, assignment=assignment)
-                for patient, assignment in zip(patients, assignments, strict=True)
-                for row in Session.objects.filter(patient=model.patient)
-            ]
-            for rows in (users, patients, episodes, assignments, versions, lived, logs):
-                _insert(rows)
+        model = self.phone(clinic, days=REPORTED)
+        old = Q(local_date__lt=self.now.date() - FEW_LOGS * A_DAY)
+        for records in (Session, CheckIn):
+            rows: Any = records.objects
+            ids = list(rows.filter(old, patient=model.patient).values_list("phone_id", flat=True))
+            Revision.objects.filter(phone_id__in=ids).delete()
+            Change.objects.filter(object_id__in=ids).delete()
+            rows.filter(phone_id__in=ids).delete()
+        numbers = range(self.made, self.made + count - 1)
+        self.made += count
+        of = Model(Patient.objects.get(pk=model.patient.pk))
+        for some in _chunks(numbers, 100):
+            make_copies(of, [_person(n, by) for n in some])
 
     def _facts(self, patient: Patient, by: User, at: datetime) -> None:
         """What the gates before a plan ask for."""
@@ -294,13 +274,12 @@ class _Maker:
         return changes + [{"op": "remove", "key": row.key} for row in rows[EXERCISES:]]
 
 
-def _copy(row: Any, **changed: Any) -> Any:
-    fields = {f.attname: getattr(row, f.attname) for f in row._meta.concrete_fields}
-    for name in changed:
-        fields.pop(f"{name}_id", None)
-    key = row._meta.pk
-    new = None if isinstance(key, AutoField) else uuid4()
-    return type(row)(**fields | changed | {key.name: new})
+def _person(number: int, by: User) -> Person:
+    name = f"crowd{number}"
+    return Person(
+        name=name, email=f"{name}@example.org", given_name=f"N{number}", family_name="Patient",
+        treated_by=by,
+    )  # fmt: skip
 
 
 def _insert(rows: Any) -> None:

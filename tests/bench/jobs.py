@@ -24,8 +24,8 @@ from backend.care.feed import Cursor
 from backend.care.models import Session
 from backend.care.selectors import course_for_log
 from backend.health.models import Heartbeat
-from tests.bench import sweeping
-from tests.bench.filling import A_DAY, Phone, Stock, push, tidied, upload
+from tests.bench import of_clinics, sweeping
+from tests.bench.filling import A_DAY, REPORTED, Phone, Stock, push, tidied, upload
 from tests.bench.load import FRESH, Load, Unexpected, Window
 from tests.bench.machine import READY_WITHIN_S, ROOT, Memory, Process, web
 from tests.bench.measuring import Figure, Goal, Result, in_turns, ratio, tail, times_of, usual
@@ -37,6 +37,8 @@ PAGE = 200
 NEWEST_DAYS = 14
 LATE = 21  # days ago, of what a phone tells that was offline
 RUNS = 5  # of a round that is timed in this process
+MOST_SLOW_ROUNDS = 5  # of what takes seconds
+CASELOAD_QUERIES = 12
 AFTER_FEW, AFTER_MANY = 100, 10_000
 FLAT = Goal(at_most=1.1)
 MARK = FRESH.decode()
@@ -427,6 +429,70 @@ def sweeps(bench: Bench) -> list[Result]:
     ]  # fmt: skip
 
 
+def clinic(bench: Bench) -> list[Result]:
+    """What staff ask of a whole clinic, against the bare read of the rows that it stands on."""
+    stock, results = bench.stock, []
+    last = stock.today - A_DAY
+    window = f"from={last - (REPORTED - 1) * A_DAY}&to={last}"
+    report, token = f"/api/v1/reports/adherence?{window}", stock.treating
+    csv = {"Accept": "text/csv"}
+    jobs: list[tuple[str, Call, Callable[[], object], str, Goal | None]] = [
+        ("caseload page", Call("GET", "/api/v1/caseload", token), partial(of_clinics.caseload,
+         stock), "the bare read", Goal(at_most=3)),
+        ("report, JSON", Call("GET", report, token), partial(of_clinics.f5, stock), "F5",
+         Goal(at_most=2)),
+        ("report, CSV", Call("GET", report, token, headers=csv), partial(of_clinics.f5, stock),
+         "F5", Goal(at_most=3)),
+    ]  # fmt: skip
+    jobs += [
+        (f"report, CSV, by {group}", Call("GET", f"{report}&group_by={group}", token, headers=csv),
+         partial(of_clinics.f5, stock), "F5", Goal(at_most=3))
+        for group in ("physiotherapist", "phase", "week", "exercise_kind")
+    ]  # fmt: skip
+    before = Memory.of(os.getpid())
+    for job, call, floor, against, goal in jobs:
+        ratios, took = [], []
+        for number in range(min(bench.rounds, MOST_SLOW_ROUNDS)):
+            bench.step(f"{job}, round {number + 1}")
+            took.append(_seconds(call.here))
+            ratios.append(took[-1] / _seconds(floor))
+        details = {"p50_ms": median(took) * 1000}
+        results.append(Result("clinic", job, against, Figure.of(ratios), goal, details))
+    after = Memory.of(os.getpid())
+    memory = Figure.of([after.share / before.share])
+    page = jobs[0][1].here()
+    return [
+        *results,
+        Result("clinic", "memory, after", "before", memory),
+        _queries("clinic", "caseload page", page.queries, CASELOAD_QUERIES),
+    ]
+
+
+def _seconds(job: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    job()
+    return time.perf_counter() - began
+
+
+def export(bench: Bench) -> list[Result]:
+    """All sessions of the large clinic as one file, against a cursor that reads them and no more;
+    each in a process of its own, whose memory is looked at."""
+    ratios, rates, peaks = [], [], []
+    for number in range(min(bench.rounds, MOST_SLOW_ROUNDS)):
+        bench.step(f"export, round {number + 1}")
+        written = of_clinics.in_a_process("export", bench.stock, bench.env)
+        read = of_clinics.in_a_process("cursor", bench.stock, bench.env)
+        rates.append(written.rows / written.seconds)
+        ratios.append(rates[-1] / (read.rows / read.seconds))
+        peaks.append(written.peak)
+    details = {"a_second": median(rates)}
+    goal = Goal(at_least=0.3)
+    return [
+        Result("export", "sessions as CSV", "a bare cursor", Figure.of(ratios), goal, details),
+        Result("export", "worker, peak", "MB", Figure.of(peaks), Goal(at_most=300)),
+    ]
+
+
 def start(bench: Bench) -> list[Result]:
     """How long until a web worker answers, against Django alone with the same apps."""
     alone = [sys.executable, "-c", "import django; django.setup()"]
@@ -540,6 +606,8 @@ PARTS: Mapping[str, Callable[[Bench], list[Result]]] = {
     "feed": feed,
     "engine": engine,
     "sweeps": sweeps,
+    "clinic": clinic,
+    "export": export,
     "start": start,
     "memory": memory,
     "server": server,

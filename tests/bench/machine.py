@@ -16,6 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit, urlunsplit
 
+from tests.roles import as_service
+
 ROOT = Path(__file__).resolve().parents[2]
 PROC = Path("/proc")
 READY_WITHIN_S = 60
@@ -106,6 +108,7 @@ class Process:
 
     def __init__(self, *arguments: str, env: Mapping[str, str], log: Path) -> None:
         self.log = log
+        env = {**env, "DATABASE_URL": as_service(env["DATABASE_URL"])}
         with log.open("ab") as said:
             self._popen = subprocess.Popen(
                 [sys.executable, "-m", *arguments], cwd=ROOT, env=env, stdout=said, stderr=said

@@ -21,7 +21,10 @@ def main() -> None:
     django.setup()
     from django.core.management import call_command
 
+    from tests.roles import admit
+
     call_command("migrate", verbosity=0)
+    admit()
     fill(int(sys.argv[1]), over=timedelta(seconds=float(sys.argv[2])), now=datetime.now(UTC))
 
 

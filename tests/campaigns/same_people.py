@@ -29,7 +29,10 @@ def main() -> None:
     from django.core.management import call_command
     from django.utils import timezone
 
+    from tests.roles import admit
+
     call_command("migrate", verbosity=0)
+    admit()
     call_command("load_library", verbosity=0, stdout=StringIO())
     json.dump(people(timezone.now()), sys.stdout)
 

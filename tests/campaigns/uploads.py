@@ -105,6 +105,7 @@ def enrol(count: int, now: datetime) -> list[Enrolled]:
 
     from backend.care.models import Assignment, AssignmentVersion
     from protocols.models import ProtocolVersion
+    from tests.roles import admit
     from tests.service.cast import (
         judged_again,
         make_clinic,
@@ -114,6 +115,7 @@ def enrol(count: int, now: datetime) -> list[Enrolled]:
     )
 
     call_command("migrate", verbosity=0)
+    admit()
     call_command("load_library", verbosity=0)
     clinic = make_clinic("Harbour", now)
     ana = make_staff(clinic, "Ana", is_physiotherapist=True)

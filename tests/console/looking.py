@@ -18,7 +18,7 @@ def axe(page: Any) -> None:
         if one["impact"] in GRAVE
         for node in one["nodes"]
     ]
-    assert grave == [], page.url
+    assert grave == [], f"{page.url}: {grave}"
 
 
 def no_sideways_scroll(page: Any, width: int) -> None:

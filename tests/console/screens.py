@@ -37,6 +37,34 @@ class Shot:
 SHOTS = (
     Shot("caseload", "caseload", BOTH, "console.caseload_list", "include=on_track"),
     Shot("design", "design", BOTH),
+    Shot("flag", "caseload", TREATING, "", "physiotherapist_id=", ('.caseload [data-key="a"]',)),
+    *(
+        Shot(
+            f"patient{name and '-'}{name}",
+            "caseload",
+            TREATING,
+            "",
+            "include=on_track&physiotherapist_id=",
+            (".caseload h3 a", *more),
+        )
+        for name, more in (
+            ("", ()),
+            ("exercises", ('.tabs a[data-key="2"]',)),
+            ("log", ('.tabs a[data-key="3"]',)),
+            ("plan", ('.tabs a[data-key="4"]',)),
+            ("tests", ('.tabs a[data-key="5"]',)),
+            ("history", ('.tabs a[data-key="6"]',)),
+        )
+    ),
+    Shot("reviews", "reviews", TREATING, "console.progression_list"),
+    Shot("reports", "reports", BOTH, "console.report_adherence"),
+    Shot("exports", "exports", ADMINS, "console.export_list"),
+    Shot("new-export", "new-export", ADMINS),
+    Shot("staff", "staff", ADMINS, "console.staff_list"),
+    Shot("invite-staff", "invite-staff", ADMINS),
+    Shot("staff-one", "staff", ADMINS, "console.staff_list", follow=("tbody tr a",)),
+    Shot("audit", "audit", ADMINS, "console.audit_list"),
+    Shot("settings", "settings", ADMINS, "console.clinic_get"),
     Shot("patients", "patients", BOTH, "console.patient_list"),
     Shot("enrol", "enrol", BOTH),
     Shot("patient-account", "patients", BOTH, follow=(".act .button",)),

@@ -14,8 +14,11 @@ from tests.service.cast import OwnPhone, Staff
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("shot", SHOTS, ids=lambda shot: shot.name)
 def test_every_screen_can_be_used_by_everybody(
-    shot: Shot, scheme: str, opens: Any, request: pytest.FixtureRequest, ben: OwnPhone
-) -> None:
+    shot: Shot, scheme: str, opens: Any, request: pytest.FixtureRequest, ben: OwnPhone,
+    plan_of_ben: Any,
+) -> None:  # fmt: skip
+    ben.logs(ben.slot(ben.today), plan_of_ben, pain_during=2, note="Felt tight at the end")
+    ben.checks_in(stop_signs=["night_pain"])
     page = opens(request.getfixturevalue(shot.who[0]), address_of(shot), scheme=scheme)
     for link in shot.follow:
         page.locator(link).first.click()

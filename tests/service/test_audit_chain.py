@@ -22,6 +22,7 @@ from backend.audit import chain, guards
 from backend.audit.actions import begin_demo, note_command
 from backend.audit.models import AuditEvent, Chain
 from backend.clinics.models import Clinic
+from tests.roles import as_owner
 from tests.service.cast import OwnPhone, Staff
 from tests.service.racing import at_once
 from tests.service.test_tenancy import plain
@@ -45,8 +46,9 @@ def seal(limit: int = 10_000) -> int:
 
 
 def sql(statement: str, *values: Any) -> None:
+    """In raw SQL, by the owner of the tables: the service's own role may do less."""
     bound = [plain(value) if isinstance(value, UUID) else value for value in values]
-    with transaction.atomic(), connection.cursor() as cursor:
+    with as_owner(), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement, bound)
 
 
@@ -87,7 +89,7 @@ def test_nothing_is_deleted_and_nothing_begins_sealed() -> None:
     seal()
     with pytest.raises(IntegrityError, match="audit_event_stays"):
         sql("DELETE FROM audit_auditevent WHERE id = %s", first)
-    with pytest.raises(IntegrityError), transaction.atomic():
+    with pytest.raises(IntegrityError), as_owner(), transaction.atomic():
         AuditEvent.objects.all().delete()
     forged = AuditEvent.objects.get(pk=second)
     forged.pk, forged.seq, forged._state.adding = uuid4(), 3, True
@@ -141,7 +143,7 @@ def test_the_triggers_are_there_and_can_be_made_again() -> None:
     expected = {one.name for one in guards.REFUSALS}
     assert refusals() == expected
     for change, left in ((guards.take_down, set()), (guards.put_up, expected)) * 2:
-        with connection.schema_editor() as editor:
+        with as_owner(), connection.schema_editor() as editor:
             change(apps, editor)
         assert refusals() == left
 
@@ -156,10 +158,11 @@ def test_a_demo_may_be_deleted_and_nothing_becomes_one() -> None:
     seal()
     write(1)
     write(1, OTHER)
-    with pytest.raises(IntegrityError, match="audit_chain_stays"), transaction.atomic():
-        Chain.objects.all().delete()  # its events go first
-    AuditEvent.objects.filter(clinic_id=CLINIC).delete()
-    Chain.objects.filter(clinic_id=CLINIC).delete()
+    with as_owner():
+        with pytest.raises(IntegrityError, match="audit_chain_stays"), transaction.atomic():
+            Chain.objects.all().delete()  # its events go first
+        AuditEvent.objects.filter(clinic_id=CLINIC).delete()
+        Chain.objects.filter(clinic_id=CLINIC).delete()
     assert AuditEvent.objects.get().clinic_id == OTHER
 
     with pytest.raises(IntegrityError, match="audit_chain_begins_empty"), transaction.atomic():
@@ -283,10 +286,10 @@ def verify(*words: str) -> tuple[int, str]:
 @contextmanager
 def unguarded() -> Iterator[None]:
     """By whoever owns the database."""
-    with connection.schema_editor() as editor:
+    with as_owner(), connection.schema_editor() as editor:
         guards.take_down(apps, editor)
     yield
-    with connection.schema_editor() as editor:
+    with as_owner(), connection.schema_editor() as editor:
         guards.put_up(apps, editor)
 
 

@@ -31,6 +31,7 @@ from backend.management import demo_telling
 from backend.management.commands import demo as command
 from backend.management.demo_stories import PASSWORD, STORIES
 from protocols.models import ProtocolVersion
+from tests.roles import as_owner
 from tests.service.cast import Somebody
 
 pytestmark = pytest.mark.django_db
@@ -62,13 +63,20 @@ Accounts = dict[str, dict[str, str]]
 def made(django_db_setup: None, django_db_blocker: Any) -> Iterator[Accounts]:
     """The demo, made once for this module and removed after it."""
     with override_settings(DEMO=True):
-        with django_db_blocker.unblock():
+        with django_db_blocker.unblock(), as_owner():
             if not ProtocolVersion.objects.exists():
                 call_command("load_library", verbosity=0)
             run()
         yield {account["story"]: account for account in written()["accounts"]}
-        with django_db_blocker.unblock():
+        with django_db_blocker.unblock(), as_owner():
             command.remove()
+
+
+@pytest.fixture(autouse=True)
+def by_the_owner(db: None) -> Iterator[None]:
+    """A demo goes with its audit, which only the owner of the tables may delete."""
+    with as_owner():
+        yield
 
 
 @pytest.fixture

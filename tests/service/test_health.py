@@ -15,6 +15,7 @@ from pytest_django import Settings
 from backend import tasks
 from backend.health import checks
 from backend.health.models import Heartbeat
+from tests.roles import as_owner
 
 NOW = datetime(2026, 11, 21, 8, tzinfo=UTC)
 
@@ -92,7 +93,7 @@ def test_a_second_beat_moves_the_first():
 def test_a_pending_migration_is_noticed():
     assert findings()["migrations"].ok
 
-    with connection.cursor() as cursor:
+    with as_owner(), connection.cursor() as cursor:
         cursor.execute("DELETE FROM django_migrations WHERE app = 'health'")
 
     assert findings()["migrations"] == checks.Finding("migrations", False, "1 pending")

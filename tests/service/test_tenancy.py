@@ -17,6 +17,7 @@ from backend.clinics import tenancy
 from backend.clinics.admin import AccountForm
 from backend.clinics.models import Clinic, Patient, PatientIdentifier, User
 from protocols.models import ProtocolVersion
+from tests.roles import as_owner
 from tests.service.cast import (
     OwnPhone,
     Staff,
@@ -238,7 +239,7 @@ def test_the_triggers_are_there_after_all_migrations() -> None:
 def test_they_can_be_made_again() -> None:
     before = installed()
     for change in (tenancy.take_down, tenancy.take_down, tenancy.put_up, tenancy.put_up):
-        with connection.schema_editor() as editor:
+        with as_owner(), connection.schema_editor() as editor:
             change(apps, editor)
         assert installed() in (before, set())
 

@@ -19,6 +19,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from backend import tenant
 from backend.api.account import Email, Locale, Phone, touch
 from backend.api.base import (
     Role,
@@ -365,11 +366,12 @@ def printable(token: str) -> Invitation | None:
         id = signing.loads(token, salt=PRINT_SALT, max_age=PRINTABLE_S)
     except signing.BadSignature:
         return None
-    return (
-        Invitation.objects.select_related("patient__clinic", "created_by")
-        .filter(pk=id, used_at=None, ended_at=None, expires_at__gt=timezone.now())
-        .first()
-    )
+    with tenant.everywhere():
+        return (
+            Invitation.objects.select_related("patient__clinic", "created_by")
+            .filter(pk=id, used_at=None, ended_at=None, expires_at__gt=timezone.now())
+            .first()
+        )
 
 
 def invitation_told(invitation: Invitation) -> dict[str, object]:
@@ -388,6 +390,7 @@ def print_page(request: HttpRequest, token: str) -> HttpResponse:
     invitation = printable(token)
     if invitation is None or request.method not in ("GET", "HEAD"):
         return as_http(NotFound(), request)
+    tenant.enter(invitation.patient.clinic_id)
     note(  # nobody is signed in on this page; who made its address is who handed it on
         actor=invitation.created_by,
         action="invitation_print",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, tzinfo
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from django import template
@@ -13,7 +14,11 @@ from django.contrib.messages.storage.base import Message
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
+from backend.console.charts import words
+from backend.console.charts.words import percent as percent_words
 from backend.console.frame import UNDO, Form
+from backend.console.told import SCORES
+from protocols.knowledge import safety
 
 register = template.Library()
 
@@ -36,6 +41,7 @@ TIERS = {"urgent": "Urgent", "review": "Review", "watch": "Watch", "on_track": "
 OF_A_NOTICE = {
     "info": "circle", "ok": "tick", "warning": "triangle", "error": "octagon", "stale": "clock",
 }  # fmt: skip
+UNITS = ((2 * 24 * 60, "days"), (60, "h"), (1, "min"))  # in minutes
 DAYS = {
     "C": ("done", "done"),
     "P": ("part", "done in part"),
@@ -102,6 +108,17 @@ def share(value: float | None, label: str = "") -> SafeString:
     )  # fmt: skip
 
 
+@register.simple_tag
+def exact(value: float | Literal[""] | None) -> str:
+    """A ratio with every digit that it has; what is absent in a template is an empty text."""
+    return "–" if value in (None, "") else words.percent_exact(float(value))
+
+
+@register.simple_tag
+def hours(value: float | Literal[""] | None) -> str:
+    return "–" if value in (None, "") else f"{value:g}\u00a0h"
+
+
 # --- Moments ----------------------------------------------------------------------------------
 
 
@@ -133,6 +150,57 @@ def at(context: Mapping[str, Any], value: datetime | str) -> SafeString:
     when = _instant(value, context.get("zone", "UTC"))
     words = f"{when.day} {when:%b %Y, %H:%M}"
     return format_html('<time datetime="{}">{}</time>', when.isoformat(timespec="seconds"), words)
+
+
+@register.simple_tag(takes_context=True)
+def ago(context: Mapping[str, Any], value: datetime | str) -> SafeString:
+    """How long since a moment, in its largest unit."""
+    zone = context.get("zone", "UTC")
+    at, now = _instant(value, zone), _instant(context["now"], zone)
+    minutes = max(0, int((now - at).total_seconds()) // 60)
+    words = next(
+        (
+            f"{minutes // (24 * 60 if name == 'days' else size)} {name} ago"
+            for size, name in UNITS
+            if minutes >= size
+        ),
+        "just now",
+    )
+    return format_html('<time datetime="{}">{}</time>', at.isoformat(timespec="seconds"), words)
+
+
+@register.simple_tag
+def queried(asked: Mapping[str, str], **changes: object) -> str:
+    """The query of an address with some of it changed, and without what is changed to nothing."""
+    said = {**asked, **changes}
+    return urlencode({name: value for name, value in said.items() if value or name not in changes})
+
+
+# --- What the API says, in words --------------------------------------------------------------
+
+
+@register.simple_tag
+def percent(value: float | None) -> str:
+    """A ratio as charts tell it; what is not known is a dash."""
+    return "–" if value is None else percent_words(value)
+
+
+@register.simple_tag
+def sign(code: str) -> str:
+    """What a flag or a reported sign is about, as the library says it."""
+    known = safety().red_flags.get(code)
+    return (known.sign or known.ask or code) if known else code
+
+
+@register.simple_tag
+def revision(content: Mapping[str, Any]) -> str:
+    """What an upload said, in one line: its scores, its note, how many exercises."""
+    parts = [f"{name} {content[key]}" for key, name in SCORES if content.get(key) is not None]
+    if entries := content.get("entries"):
+        parts.append(f"{len(entries)} exercises")
+    if note := content.get("note"):
+        parts.append(f"“{note}”")
+    return ", ".join(parts) or "nothing more"
 
 
 # --- Forms ------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@
   // --- Keys -------------------------------------------------------------------------------------
   // data-search          the field that "/" goes to
   // data-row             a row; arrow keys go from row to row, Enter follows its first link
-  // data-key="a"         pressed alone, the key clicks or focuses the element
+  // data-key="a"         pressed alone, the key clicks or focuses the element, that of the row first
   // data-chart           a chart of one tab stop, see below
 
   const rows = () => all("[data-row]").filter((row) => row.offsetParent !== null);
@@ -37,7 +37,10 @@
     } else if ((event.key === "ArrowDown" || event.key === "ArrowUp") && !event.target.closest("[data-chart], summary")) {
       step(event);
     } else if (/^[a-z0-9]$/.test(event.key) && !event.shiftKey) {
-      const wanted = all(`[data-key="${event.key}"]`).find((one) => one.offsetParent !== null);
+      const row = document.activeElement.closest("[data-row]") || document;
+      const within = (where) =>
+        all(`[data-key="${event.key}"]`, where).find((one) => one.offsetParent !== null);
+      const wanted = within(row) || within(document);
       if (!wanted) return;
       event.preventDefault();
       if (wanted.matches("input, textarea, select")) wanted.focus();
@@ -61,6 +64,20 @@
     if (dialog) { event.preventDefault(); dialog.showModal(); }
     const closer = event.target.closest("[data-close]");
     if (closer) { event.preventDefault(); closer.closest("dialog")?.close(); }
+  });
+
+  // data-print: what a browser's own menu does, too.
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("[data-print]")) window.print();
+  });
+
+  // data-days="address": where a day is opened that was picked in a chart.
+  document.addEventListener("chart:pick", (event) => {
+    const box = event.target.closest("[data-days]");
+    if (!box || !event.detail.date) return;
+    const address = new URL(box.dataset.days, location.href);
+    address.searchParams.set("day", event.detail.date);
+    location.assign(address);
   });
 
   // data-submit: a filter that is sent as soon as it changes.

@@ -1,0 +1,157 @@
+"""The floors of what is asked of a whole clinic, and exports in a process of their own.
+
+As a process it writes, or only reads, every session of a clinic, and says how long that took.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from tests.bench.machine import ROOT, Memory
+
+if TYPE_CHECKING:
+    from tests.bench.filling import Stock
+
+LATEST = date(9999, 1, 1)
+
+
+def f5(stock: Stock) -> list[Any]:
+    """The least a report costs: the rows of the day book that it needs, read and added up, in one
+    statement."""
+    from tests.bench.filling import A_DAY, REPORTED
+
+    last = stock.today - A_DAY
+    return _asked(
+        """
+        SELECT COUNT(*), MAX(d.closed_at), SUM(d.slots_due), SUM(d.slots_completed),
+            SUM(d.slots_partial), SUM(d.slots_skipped), SUM(d.slots_excused), SUM(d.dose_ratios),
+            SUM(d.sessions), SUM(d.sessions_late)
+        FROM care_closedday d
+            JOIN care_assignment a ON a.id = d.assignment_id
+            JOIN clinics_patient p ON p.id = a.patient_id
+        WHERE p.clinic_id = %s AND d."on" BETWEEN %s AND %s AND d.closed_at <= %s
+        """,
+        stock.large.pk, last - (REPORTED - 1) * A_DAY, last, datetime.now(UTC),
+    )  # fmt: skip
+
+
+REASONS = (
+    """SELECT p.id, p.family_name, p.given_name, p.status, p.timezone, f.code, f.level, f.raised_at
+       FROM care_flag f JOIN clinics_patient p ON p.id = f.patient_id
+       WHERE p.clinic_id = %s AND f.status IN ('open', 'acknowledged')""",
+    """SELECT p.id, p.family_name, p.given_name, p.status, p.timezone, g.recommendation, g.on,
+           g.waiting_since
+       FROM care_progression g JOIN clinics_patient p ON p.id = g.patient_id
+       WHERE p.clinic_id = %s AND g.status = 'proposed'""",
+    """SELECT p.id, p.family_name, p.given_name, p.status, p.timezone, a.concerns
+       FROM care_assignment a JOIN clinics_patient p ON p.id = a.patient_id
+       WHERE p.clinic_id = %s AND a.concerns IS NOT NULL AND a.ended_on IS NULL""",
+    """SELECT p.id, p.family_name, p.given_name, p.status, p.timezone, a.start_date,
+           p.last_received_at
+       FROM care_assignment a JOIN clinics_patient p ON p.id = a.patient_id
+       WHERE p.clinic_id = %s AND a.ended_on IS NULL AND p.status = 'active'""",
+)
+
+
+def caseload(stock: Stock) -> int:
+    """The rows that say who of a clinic needs somebody, by their indexes, and nothing made of
+    them."""
+    return sum(len(_asked(sql, stock.large.pk)) for sql in REASONS)
+
+
+def _asked(sql: str, *params: Any) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [_bound(one) for one in params])
+        return list(cursor.fetchall())
+
+
+def _bound(value: Any) -> Any:
+    if connection.vendor == "postgresql":
+        return value
+    if isinstance(value, UUID):
+        return value.hex
+    if isinstance(value, datetime):
+        return connection.ops.adapt_datetimefield_value(value)
+    return str(value)
+
+
+# --- Exports ----------------------------------------------------------------------------------
+
+
+class Ran(NamedTuple):
+    rows: int
+    seconds: float
+    peak: float  # MB
+
+
+def in_a_process(what: str, stock: Stock, env: Mapping[str, str]) -> Ran:
+    said = subprocess.run(
+        [sys.executable, "-m", "tests.bench.of_clinics", what, str(stock.large.pk)],
+        env=dict(env), cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    return Ran(*json.loads(said.stdout))
+
+
+def _exported(clinic_id: UUID) -> int:
+    from backend.clinics.models import Clinic, User
+    from backend.reports import exports
+    from backend.reports.models import Export
+
+    clinic, now = Clinic.objects.get(pk=clinic_id), datetime.now(UTC)
+    by = User.objects.filter(clinic=clinic, is_physiotherapist=True)[0]
+    made = exports.ask(
+        clinic=clinic, by=by, kind="sessions", format="csv", first=date(2000, 1, 1), last=LATEST,
+        de_identified=False, purpose="benchmark", now=now,
+    )  # fmt: skip
+    while exports.write(export_id=made.pk, now=now):
+        pass
+    made.refresh_from_db()
+    if made.status != Export.Status.READY:
+        raise RuntimeError(f"the export is {made.status}")
+    rows = made.rows
+    made.parts.all().delete()
+    made.delete()
+    return rows
+
+
+def _read(clinic_id: UUID) -> int:
+    """The columns that the file is made of, row by row, by a cursor of the server's."""
+    from backend.care.models import Session
+
+    columns = (
+        "patient_id", "local_date", "phone_id", "outcome", "dose_ratio", "pain_before",
+        "pain_during", "pain_after", "content", "late", "clock_suspect",
+    )  # fmt: skip
+    rows: Any = Session.objects.filter(patient__clinic=clinic_id).standing()
+    sql, params = (
+        rows.order_by("patient_id", "local_date").values_list(*columns).query.sql_with_params()
+    )
+    with transaction.atomic():
+        return sum(len(some) for some in _in_pieces(sql, params))
+
+
+def _in_pieces(sql: str, params: Any) -> Iterator[list[Any]]:
+    with connection.chunked_cursor() as cursor:
+        cursor.execute(sql, params)
+        while some := cursor.fetchmany(500):
+            yield some
+
+
+if __name__ == "__main__":
+    import django
+
+    django.setup()
+    what, clinic = sys.argv[1], UUID(sys.argv[2])
+    began = time.perf_counter()
+    count = (_exported if what == "export" else _read)(clinic)
+    print(json.dumps([count, time.perf_counter() - began, Memory.of(os.getpid()).peak]))
