@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ from rest_framework.request import Request
 
 from backend.api.physio import patients as api
 from backend.clinics.models import Invitation, Patient, User
+from backend.clinics.selectors import staff_of
 from backend.console.frame import Form, FormScreen, Screen
 from backend.problems import NotFound
 from protocols.knowledge import safety
@@ -33,9 +34,15 @@ SEXES = (
 )
 
 
+def names_of(person: User, ids: Iterable[str | None]) -> dict[str, str]:
+    """What colleagues are called, also those who left."""
+    rows = staff_of(person).filter(pk__in={one for one in ids if one})
+    return {str(one.pk): one.display_name for one in rows}
+
+
 def treating(person: User) -> list[tuple[str, str]]:
     """The physiotherapists of somebody's clinic, that person first."""
-    rows = User.objects.filter(clinic=person.clinic, is_physiotherapist=True, is_active=True)
+    rows = staff_of(person).filter(is_physiotherapist=True, is_active=True)
     found = sorted(rows, key=lambda one: (one.pk != person.pk, one.display_name.lower()))
     return [(str(one.pk), one.display_name) for one in found]
 
@@ -48,7 +55,7 @@ class Patients(Screen):
         asked = {name: str(value) for name, value in request.query_params.items() if value}
         shown = self.ask(api.Patients, {"limit": str(A_PAGE)} | asked)
         colleagues = treating(self.person)
-        names = self._names(shown["items"])
+        names = names_of(self.person, (one.get("physiotherapist_id") for one in shown["items"]))
         return self.page(
             "console/patients.html",
             {
@@ -67,11 +74,6 @@ class Patients(Screen):
         account = reverse("console:patient_account", kwargs={"id": shown["id"]})
         there = self.person.is_physiotherapist and _address("patient", id=shown["id"])
         return {"address": there or account, "account": account}
-
-    def _names(self, items: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-        ids = {one["physiotherapist_id"] for one in items if "physiotherapist_id" in one}
-        rows = User.objects.filter(pk__in=ids, clinic=self.person.clinic)
-        return {str(one.pk): one.display_name for one in rows}
 
 
 def told(shown: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
@@ -147,8 +149,7 @@ class Account(FormScreen):
 
     def show(self, form: Form, id: str = "") -> HttpResponse:
         shown = self.ask(api.PatientOne, id=id)
-        rows = User.objects.filter(pk=shown.get("physiotherapist_id"), clinic=self.person.clinic)
-        names = {str(one.pk): one.display_name for one in rows}
+        names = names_of(self.person, [shown.get("physiotherapist_id")])
         patient = Patient.objects.visible_to(self.person).get(pk=shown["id"])
         return self.page(
             "console/patient_account.html",

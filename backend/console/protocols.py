@@ -20,6 +20,7 @@ from backend.clinics.models import User
 from backend.console.exercises import rows_of
 from backend.console.frame import Form, FormScreen, Screen
 from backend.console.navigation import TREATING
+from backend.console.patients import names_of
 from backend.console.wording import dose_words, schedule_words
 from backend.problems import StateConflict
 from protocols.knowledge import metrics
@@ -130,11 +131,6 @@ class Protocol(Screen):
                 "can_retire": mine and self.person.can_publish and shown["status"] == "published",
             },
         )
-
-
-def names_of(person: User, ids: Iterable[str | None]) -> dict[str, str]:
-    rows = User.objects.filter(clinic=person.clinic, pk__in={one for one in ids if one})
-    return {str(one.pk): one.display_name for one in rows}
 
 
 def _before(shown: Shown, known: Iterable[Shown]) -> str:
