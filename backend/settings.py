@@ -193,7 +193,7 @@ UPLOADS_PER_MIN = env.int("UPLOADS_PER_MIN", default=60)
 READS_PER_MIN = env.int("READS_PER_MIN", default=300)
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = BODY_BYTES
-DATA_UPLOAD_MAX_NUMBER_FIELDS = 200
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000  # a phase in the protocol editor: 26 for each exercise
 
 
 # --- Database ---------------------------------------------------------------------------------

@@ -39,9 +39,14 @@ from backend.clinics.admin import site as operators
 from backend.console import assigning, design, frame, running
 from backend.console import audit as console_audit
 from backend.console import caseload as console_caseload
+from backend.console import drafts as console_drafts
+from backend.console import exercises as console_exercises
 from backend.console import exports as console_exports
 from backend.console import flags as console_flags
+from backend.console import handout as console_handout
 from backend.console import patient as console_patient
+from backend.console import patients as console_patients
+from backend.console import protocols as console_protocols
 from backend.console import reports as console_reports
 from backend.console import reviews as console_reviews
 
@@ -165,6 +170,29 @@ CONSOLE: list[URLPattern] = [
     path("audit", console_audit.Audit.as_view(), name="audit"),
     path("settings", running.Settings.as_view(), name="settings"),
     path("settings/undo", running.SettingsUndo.as_view(), name="settings_undo"),
+    # Patients, and what can be given to them
+    path("patients", console_patients.Patients.as_view(), name="patients"),
+    path("enrol", console_patients.Enrol.as_view(), name="enrol"),
+    path("patients/<str:id>/account", console_patients.Account.as_view(), name="patient_account"),
+    path(
+        "patients/<str:id>/invitations/<str:token>",
+        console_patients.Told.as_view(),
+        name="invitation",
+    ),
+    path("exercises", console_exercises.Exercises.as_view(), name="exercises"),
+    path("exercises/<str:id>", console_exercises.ExerciseOne.as_view(), name="exercise"),
+    path("assignments/<str:id>/handout", console_handout.ToPrint.as_view(), name="handout"),
+    path("assignments/<str:id>/handout.pdf", console_handout.AsPDF.as_view(), name="handout_pdf"),
+    path("protocols", console_protocols.Protocols.as_view(), name="protocols"),
+    path("protocols/<str:id>", console_protocols.Protocol.as_view(), name="protocol"),
+    path("protocols/<str:id>/draft", console_drafts.Draft.as_view(), name="draft"),
+    path("protocols/<str:id>/publish", console_drafts.Publish.as_view(), name="draft_publish"),
+    path("protocols/<str:id>/retire", console_protocols.Retire.as_view(), name="protocol_retire"),
+    path(
+        "protocols/<str:id>/differences",
+        console_protocols.Differences.as_view(),
+        name="protocol_differences",
+    ),
     path("<path:rest>", frame.Unknown.as_view()),
 ]
 

@@ -65,6 +65,14 @@ SHOTS = (
     Shot("staff-one", "staff", ADMINS, "console.staff_list", follow=("tbody tr a",)),
     Shot("audit", "audit", ADMINS, "console.audit_list"),
     Shot("settings", "settings", ADMINS, "console.clinic_get"),
+    Shot("patients", "patients", BOTH, "console.patient_list"),
+    Shot("enrol", "enrol", BOTH),
+    Shot("patient-account", "patients", BOTH, follow=(".act .button",)),
+    Shot("exercises", "exercises", BOTH),
+    Shot("exercise", "exercises", BOTH, follow=(".gallery h3 a",)),
+    Shot("protocols", "protocols", BOTH),
+    Shot("protocol", "protocols", BOTH, follow=(".rows h3 a",)),
+    Shot("draft", "protocols", TREATING, follow=(".rows h3 a", "button[data-key=d]")),
 )
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 LOOKS = tuple(

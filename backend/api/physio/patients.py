@@ -347,7 +347,7 @@ class Invitations(OfPatient):
         """The code joins here, behind what an idempotency key stores: it is kept nowhere."""
         if response.status_code == 201:
             invitation = Invitation.objects.get(pk=response.data["id"])
-            token = signing.dumps(str(invitation.pk), salt=PRINT_SALT)
+            token = print_token(invitation.pk)
             response.data |= {
                 "code": actions.code_of(invitation),
                 "print_url": request.build_absolute_uri(f"/invitations/{token}"),
@@ -355,18 +355,39 @@ class Invitations(OfPatient):
         return super().finalize_response(request, response, *args, **kwargs)
 
 
-def print_page(request: HttpRequest, token: str) -> HttpResponse:
-    """An invitation on paper, for whoever was given the address within a quarter of an hour."""
+def print_token(id: object) -> str:
+    """What opens an invitation for a quarter of an hour."""
+    return signing.dumps(str(id), salt=PRINT_SALT)
+
+
+def printable(token: str) -> Invitation | None:
+    """The invitation that a token opens, while both can be used."""
     try:
         id = signing.loads(token, salt=PRINT_SALT, max_age=PRINTABLE_S)
     except signing.BadSignature:
-        return as_http(NotFound(), request)
+        return None
     with tenant.everywhere():
-        invitation = (
+        return (
             Invitation.objects.select_related("patient__clinic", "created_by")
             .filter(pk=id, used_at=None, ended_at=None, expires_at__gt=timezone.now())
             .first()
         )
+
+
+def invitation_told(invitation: Invitation) -> dict[str, object]:
+    """An invitation with its code, for letters and for cameras."""
+    code = actions.code_of(invitation)
+    return {
+        "invitation": invitation,
+        "code": code,
+        "qr": segno.make(code, error="m").svg_inline(border=4, omitsize=True),
+        "until": invitation.expires_at.astimezone(invitation.patient.zone),
+    }
+
+
+def print_page(request: HttpRequest, token: str) -> HttpResponse:
+    """An invitation on paper, for whoever was given the address within a quarter of an hour."""
+    invitation = printable(token)
     if invitation is None or request.method not in ("GET", "HEAD"):
         return as_http(NotFound(), request)
     tenant.enter(invitation.patient.clinic_id)
@@ -380,17 +401,7 @@ def print_page(request: HttpRequest, token: str) -> HttpResponse:
         address=address_of(request),
         now=timezone.now(),
     )
-    code = actions.code_of(invitation)
-    answer = render(
-        request,
-        "invitation.html",
-        {
-            "invitation": invitation,
-            "code": code,
-            "qr": segno.make(code, error="m").svg_inline(scale=6, border=4),
-            "until": invitation.expires_at.astimezone(invitation.patient.zone),
-        },
-    )
+    answer = render(request, "invitation.html", invitation_told(invitation))
     answer["Cache-Control"] = "no-store"
     answer["Referrer-Policy"] = "no-referrer"
     answer["X-Robots-Tag"] = "noindex"
