@@ -53,6 +53,7 @@ def our_models() -> list[type[models.Model]]:
 BY_HAND = {
     ("backend/api/audit.py", "User"): "names of colleagues, by the caller's clinic",
     ("backend/api/base.py", "User"): "the sign-in finds out who it is",
+    ("backend/console/audit.py", "Chain"): "where the chain of the caller's own clinic ends",
     ("backend/api/sync.py", "model"): "SQL written once, of the caller's own records by their key",
     ("backend/api/physio/patients.py", "User"): "a colleague, by the caller's clinic",
     ("backend/api/physio/patients.py", "Invitation"): "just made, or by a signed token on paper",

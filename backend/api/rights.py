@@ -79,7 +79,7 @@ class MyData(OwnRights):
             copying.pieces(self.patient),
             content_type="application/json",
             headers={
-                "Cache-Control": "no-store",
+                "Cache-Control": "private, no-store",
                 "Content-Disposition": 'attachment; filename="my-data.json"',
             },
         )

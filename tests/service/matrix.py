@@ -642,7 +642,7 @@ RECIPES = {
     "me_get": Recipe(),
     "me_update": Recipe(body=_said(timezone="Europe/Oslo")),
     "my_data": Recipe(),
-    "erasure_ask": Recipe(),
+    "erasure_ask": Recipe(body=_said()),
     "erasure_take_back": Recipe(),
     "plan_get": Recipe(),
     "my_assignments": Recipe(),

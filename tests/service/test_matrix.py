@@ -408,7 +408,7 @@ CLAIMS = (
     "recorded_by", "assigned_by", "published_by", "received_at", "created_at", "version_number",
 )  # fmt: skip
 BY_ADMINS = {"staff_create", "staff_update"}  # who give roles, at their own clinic alone
-TAKE_NO_BODY = {"protocol_check", "invitation_create"}
+TAKE_NO_BODY = {"protocol_check", "invitation_create", "erasure_ask"}
 FROM_PHONES = {"session_put", "check_in_put", "sync_push"}
 
 
