@@ -315,7 +315,7 @@ def test_figures_are_read_in_a_transaction_of_their_own(
     said = [query["sql"] for query in queries]
     opened = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
     own = opened if connection.vendor == "postgresql" else "BEGIN"
-    first = said.index(own)
+    first = next(place for place, sql in enumerate(said) if sql.endswith(own))
     assert "care_closedday" not in " ".join(said[:first])
     assert "care_closedday" in " ".join(said[first:])
     assert Export.objects.get(pk=id).status == "ready"
