@@ -17,12 +17,14 @@ from tests.roles import as_owner, become_the_owner, become_the_service
 
 # What asks no database, says the same on any, or has servers of its own ran already, without those.
 ONCE = (
-    "tests/engine/", "tests/library/", "tests/contract/test_answers.py",
-    "tests/contract/test_description.py", "tests/contract/test_examples.py",
-    "tests/contract/test_problems.py", "tests/service/test_bench.py",
-    "tests/service/test_exports_campaign.py",
-    "tests/service/test_gateways.py", "tests/service/test_mutants_campaign.py",
-    "tests/service/test_outages.py", "tests/service/test_readme.py",
+    "tests/console/test_browser", "tests/console/test_charts.py",
+    "tests/contract/test_answers.py", "tests/contract/test_description.py",
+    "tests/contract/test_examples.py", "tests/contract/test_problems.py", "tests/engine/",
+    "tests/library/", "tests/service/test_bench.py", "tests/service/test_charted.py",
+    "tests/service/test_exports_campaign.py", "tests/service/test_gateways.py",
+    "tests/service/test_library_mutants.py", "tests/service/test_mutants_campaign.py",
+    "tests/service/test_outages.py", "tests/service/test_pictures.py",
+    "tests/service/test_readme.py",
 )  # fmt: skip
 
 

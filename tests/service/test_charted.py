@@ -217,18 +217,21 @@ def test_a_proposal_shows_its_criteria(
             assert f">{one['observed']:g}<" in chart.picture
 
 
-@pytest.fixture
-def people(library: None, harbour: Clinic, ana: Staff) -> tuple[Scope, list[adherence.Group]]:
+def test_charts_say_what_the_report_says(library: None, harbour: Clinic, ana: Staff) -> None:
+    """One cohort, which takes a while to live, and four charts of it."""
     cohort(harbour, [ana, make_staff(harbour, "Dan", is_physiotherapist=True)], seed=1)
     scope = Scope(
         patients=Patient.objects.all(), first=FIRST, last=LAST, now=at(LAST + A_DAY, 13),
         target=TARGET,
     )  # fmt: skip
-    return scope, adherence.patient_groups(scope, adherence.patients_of(scope, limit=99))
+    groups = adherence.patient_groups(scope, adherence.patients_of(scope, limit=99))
+    a_heat_map_says_what_the_report_says(scope, groups)
+    a_heat_map_of_weeks_adds_up_to_the_report(scope)
+    a_cohort_has_a_dot_for_everybody_who_is_measured(scope)
+    weeks_on_target_are_those_of_the_report(scope, groups)
 
 
-def test_a_heat_map_says_what_the_report_says(people: Any) -> None:
-    scope, groups = people
+def a_heat_map_says_what_the_report_says(scope: Scope, groups: list[adherence.Group]) -> None:
     groups = adherence.with_days(scope, Grouping.PATIENT, groups)
     heat = charted.heat_of_days(groups, FIRST, links={groups[0].key: "/patients/1"})
     chart = adherence_heat_map("c5", heat)
@@ -245,8 +248,7 @@ def test_a_heat_map_says_what_the_report_says(people: Any) -> None:
     assert 'href="/patients/1"' in chart.picture
 
 
-def test_a_heat_map_of_weeks_adds_up_to_the_report(people: Any) -> None:
-    scope, _ = people
+def a_heat_map_of_weeks_adds_up_to_the_report(scope: Scope) -> None:
     for grouping in (Grouping.PATIENT, Grouping.PHYSIOTHERAPIST, Grouping.PROTOCOL):
         groups = adherence.groups_of(scope, grouping)
         with CaptureQueriesContext(connection) as asked:
@@ -261,8 +263,7 @@ def test_a_heat_map_of_weeks_adds_up_to_the_report(people: Any) -> None:
         assert adherence_heat_map("c5", heat).picture
 
 
-def test_a_cohort_has_a_dot_for_everybody_who_is_measured(people: Any) -> None:
-    scope, _ = people
+def a_cohort_has_a_dot_for_everybody_who_is_measured(scope: Scope) -> None:
     pairs = []
     for one in adherence.groups_of(scope, Grouping.PROTOCOL):
         within = replace(scope, protocol_id=UUID(one.key))
@@ -281,8 +282,7 @@ def test_a_cohort_has_a_dot_for_everybody_who_is_measured(people: Any) -> None:
     assert cohort_dots("c6", shown).table
 
 
-def test_weeks_on_target_are_those_of_the_report(people: Any) -> None:
-    scope, groups = people
+def weeks_on_target_are_those_of_the_report(scope: Scope, groups: list[adherence.Group]) -> None:
     weeks = adherence.weekly(scope, Grouping.PATIENT)
     for one in groups:
         found = charted.target_weeks(
