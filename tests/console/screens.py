@@ -35,7 +35,13 @@ class Shot:
 
 
 SHOTS = (
-    Shot("caseload", "caseload", BOTH, "console.caseload_list", "include=on_track"),
+    Shot(
+        "caseload",
+        "caseload",
+        BOTH,
+        "console.caseload_list",
+        "include=on_track&physiotherapist_id=",
+    ),  # fmt: skip
     Shot("design", "design", BOTH),
     Shot("flag", "caseload", TREATING, "", "physiotherapist_id=", ('.caseload [data-key="a"]',)),
     *(

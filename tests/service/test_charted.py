@@ -37,7 +37,7 @@ from backend.reports.recent import recent_days
 from backend.reports.selectors import shown_of
 from backend.reports.timeline import timeline_of
 from exercises.models import Exercise
-from protocols.engine.adherence import ratio
+from protocols.engine.adherence import Weeks, ratio
 from protocols.engine.definition import Dose as DoseAsked
 from protocols.engine.definition import Reps
 from tests.service.cast import OwnPhone, Staff, make_staff
@@ -285,6 +285,7 @@ def a_cohort_has_a_dot_for_everybody_who_is_measured(scope: Scope) -> None:
 def weeks_on_target_are_those_of_the_report(scope: Scope, groups: list[adherence.Group]) -> None:
     weeks = adherence.weekly(scope, Grouping.PATIENT)
     for one in groups:
+        assert isinstance(one.weeks, Weeks)
         found = charted.target_weeks(
             weeks[one.key], FIRST, LAST, target=TARGET, today=LAST + 7 * A_DAY
         )
