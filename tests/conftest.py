@@ -17,14 +17,20 @@ from tests.roles import as_owner, become_the_owner, become_the_service
 
 # What asks no database, says the same on any, or has servers of its own ran already, without those.
 ONCE = (
-    "tests/console/test_browser", "tests/console/test_charts.py",
+    "tests/console/test_accounting.py", "tests/console/test_assigning.py",
+    "tests/console/test_browser", "tests/console/test_caseload.py",
+    "tests/console/test_charts.py", "tests/console/test_exercises.py",
+    "tests/console/test_patient.py", "tests/console/test_patients.py",
+    "tests/console/test_protocols.py", "tests/console/test_reviews.py",
     "tests/contract/test_answers.py", "tests/contract/test_description.py",
     "tests/contract/test_examples.py", "tests/contract/test_problems.py", "tests/engine/",
-    "tests/library/", "tests/service/test_bench.py", "tests/service/test_charted.py",
+    "tests/library/", "tests/service/test_bench.py", "tests/service/test_cases_lived.py",
+    "tests/service/test_charted.py", "tests/service/test_demo.py",
     "tests/service/test_exports_campaign.py", "tests/service/test_gateways.py",
     "tests/service/test_library_mutants.py", "tests/service/test_mutants_campaign.py",
     "tests/service/test_outages.py", "tests/service/test_pictures.py",
-    "tests/service/test_readme.py",
+    "tests/service/test_publishing.py", "tests/service/test_readme.py",
+    "tests/service/test_settings.py", "tests/service/test_simulations.py",
 )  # fmt: skip
 
 

@@ -41,7 +41,7 @@ SHOTS = (
         BOTH,
         "console.caseload_list",
         "include=on_track&physiotherapist_id=",
-    ),  # fmt: skip
+    ),
     Shot("design", "design", BOTH),
     Shot("flag", "caseload", TREATING, "", "physiotherapist_id=", ('.caseload [data-key="a"]',)),
     *(
