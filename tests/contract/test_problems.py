@@ -39,6 +39,8 @@ CODES = {
     "last-admin": 409,
     "export-not-ready": 409,
     "stop-standing": 409,
+    "legal-hold": 409,
+    "erasure-decided": 409,
     "request-in-progress": 409,
     "cursor-expired": 410,
     "invitation-expired": 410,

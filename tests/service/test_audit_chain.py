@@ -59,6 +59,7 @@ OTHERWISE: dict[str, object] = {
     "actor_role": "x", "action": "x", "patient_id": uuid4(), "object_id": uuid4(),
     "listed": '["x"]', "outcome": "denied", "request_id": uuid4(), "before": '{"a": 1}',
     "after": '{"a": 1}', "seq": 7, "hash": "x", "sealed_at": "2020-01-01 00:00:00+00",
+    "ip_prefix": "10.0.0.0/24",
 }  # fmt: skip
 
 
@@ -67,8 +68,8 @@ OTHERWISE: dict[str, object] = {
 def test_what_was_written_is_not_changed(column: str) -> None:
     [event] = write()
     change = f'UPDATE audit_auditevent SET "{column}" = %s WHERE id = %s'
-    if column in guards.CONTENT:
-        with pytest.raises(IntegrityError, match="audit_event_stands"):
+    if column in (*guards.CONTENT, *guards.NETWORK):
+        with pytest.raises(IntegrityError, match="audit_(event|network)_stands"):
             sql(change, OTHERWISE[column], event)
     seal()
     with pytest.raises(IntegrityError, match="_stands"):
@@ -79,8 +80,8 @@ def test_every_column_is_watched_and_hashed() -> None:
     """A column that is added later is added there as well."""
     columns = {field.attname for field in AuditEvent._meta.concrete_fields}
 
-    assert columns == OTHERWISE.keys() == {*guards.CONTENT, *guards.SEAL}
-    assert {*chain.HASHED, "hash"} == columns
+    assert columns == OTHERWISE.keys() == {*guards.CONTENT, *guards.NETWORK, *guards.SEAL}
+    assert {*chain.HASHED, *guards.NETWORK, "hash"} == columns
 
 
 @pytest.mark.django_db

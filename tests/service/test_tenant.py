@@ -27,6 +27,7 @@ from backend.care import deciding, reviewing
 from backend.clinics.models import Clinic, Patient
 from backend.notifications import announcing, planning
 from backend.reports import exports
+from backend.rights import erasing, retention
 from backend.tenant import ALL, NOWHERE, Scope
 from tests.roles import APP, as_owner
 from tests.service.cast import OwnPhone, Staff, make_export, make_patient, make_staff
@@ -181,7 +182,8 @@ def test_sweeps_look_everywhere(sweep: Any, db: None, monkeypatch: pytest.Monkey
     for owner, name in (
         (deciding, "due_to_close"), (reviewing, "due_to_expire"), (announcing, "announce"),
         (planning, "due_to_plan"), (tasks, "deliver"), (exports, "due"), (chain, "seal"),
-        (tasks, "call_command"), (tasks, "forget_old_keys"),
+        (tasks, "call_command"), (tasks, "forget_old_keys"), (retention, "decide"),
+        (erasing, "due"),
     ):  # fmt: skip
         monkeypatch.setattr(owner, name, look)
     with tenant.nowhere():
