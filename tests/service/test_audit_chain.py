@@ -69,7 +69,7 @@ def test_what_was_written_is_not_changed(column: str) -> None:
     [event] = write()
     change = f'UPDATE audit_auditevent SET "{column}" = %s WHERE id = %s'
     if column in (*guards.CONTENT, *guards.NETWORK):
-        with pytest.raises(IntegrityError, match="audit_(event|network)_stands"):
+        with pytest.raises(IntegrityError, match=r"audit_(event|network)_stands"):
             sql(change, OTHERWISE[column], event)
     seal()
     with pytest.raises(IntegrityError, match="_stands"):
