@@ -454,6 +454,7 @@ SESSION_ENGINE = "backend.clinics.sign_in"
 SESSION_COOKIE_AGE = int(timedelta(days=90).total_seconds())
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "mfa_index"
+ACCOUNT_LOGOUT_REDIRECT_URL = LOGIN_URL
 
 # Checks of a password that fail, in 15 minutes.
 SIGN_IN_TRIES_AN_ACCOUNT = 10

@@ -287,3 +287,8 @@ def test_a_session_of_somebody_who_left_opens_nothing(ana: Staff) -> None:
     ana.user.is_active = False
     ana.user.save()
     assert browses(Somebody(token)).get("/console/caseload").status_code == 302
+
+
+def test_who_signs_out_may_sign_in_again(ana: Staff) -> None:
+    answer = browses(ana).post("/accounts/logout/")
+    assert (answer.status_code, answer["Location"]) == (302, "/accounts/login/")
