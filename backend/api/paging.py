@@ -16,6 +16,7 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from backend import tenant
 from backend.api.base import as_json, etag_of, is_current, unchanged
 from backend.api.fields import In
 from backend.problems import MalformedRequest, Problem, ValidationFailed
@@ -122,7 +123,9 @@ def tagged_page(request: Request, found: Response) -> Response:
 
 
 def salt_of(request: Request, filters: Mapping[str, object]) -> str:
-    said = repr((request.path, sorted((k, str(v)) for k, v in filters.items())))
+    """A cursor fits one list with these filters, as one clinic sees it."""
+    whose = tenant.current().clinic_id
+    said = repr((request.path, str(whose), sorted((k, str(v)) for k, v in filters.items())))
     return "list " + hashlib.sha256(said.encode()).hexdigest()
 
 

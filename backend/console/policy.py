@@ -17,9 +17,10 @@ class ConsolePolicy:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
+        self.policy = "; ".join(sorted(build_policy().split("; ")))  # the same from each process
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         answer = self.get_response(request)
         if request.path_info.startswith(PAGES):
-            answer[HEADER] = build_policy()
+            answer[HEADER] = self.policy
         return answer

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db.backends.postgresql import base as of_django
@@ -81,7 +82,17 @@ class ServerSideCursor(Telling, base.ServerSideCursor):  # type: ignore[misc]
             return super().execute(*args, **options)
 
 
+class DatabaseOperations(base.DatabaseOperations):  # type: ignore[misc]
+    def adapt_datetimefield_value(self, value: datetime | None) -> datetime | None:
+        """In UTC: RFC 3339 knows offsets of up to 23:59, PostgreSQL none beyond 15:59."""
+        if isinstance(value, datetime) and value.tzinfo is not None:
+            return value.astimezone(UTC)
+        return value
+
+
 class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
+    ops_class = DatabaseOperations
+
     def get_connection_params(self) -> dict[str, Any]:
         params: dict[str, Any] = super().get_connection_params()
         return params | {"cursor_factory": Cursor}

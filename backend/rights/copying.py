@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, models
-from django.db.models import Q
+from django.db.models import F, OrderBy, Q
 
 from backend.audit.models import AuditEvent
 from backend.clinics.models import Patient, User
@@ -66,10 +66,20 @@ def _rows(table: Table, person: Person, met: set[UUID]) -> Iterator[dict[str, An
     of_people = {
         field.attname for field in table.model._meta.concrete_fields if field.related_model is User
     }
-    found = rows(table, person).order_by("pk").values(*names)
+    found = rows(table, person).order_by(*_moments(table), "pk").values(*names)
     for row in found.iterator(chunk_size=AT_ONCE):
         met |= {row[name] for name in of_people if row[name] is not None}
         yield {name: value for name, value in row.items() if value is not None}
+
+
+def _moments(table: Table) -> list[OrderBy]:
+    """The order in which it happened, on every database."""
+    fields = table.model._meta.concrete_fields
+    return [
+        F(field.attname).asc(nulls_last=True)
+        for field in fields
+        if isinstance(field, models.DateField)
+    ]
 
 
 def _events(patient: Patient) -> Iterator[dict[str, Any]]:

@@ -108,7 +108,8 @@ class Process:
 
     def __init__(self, *arguments: str, env: Mapping[str, str], log: Path) -> None:
         self.log = log
-        env = {**env, "DATABASE_URL": as_service(env["DATABASE_URL"])}
+        if "DATABASE_URL" in env:
+            env = {**env, "DATABASE_URL": as_service(env["DATABASE_URL"])}
         with log.open("ab") as said:
             self._popen = subprocess.Popen(
                 [sys.executable, "-m", *arguments], cwd=ROOT, env=env, stdout=said, stderr=said

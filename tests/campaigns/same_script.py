@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 
 from tests.campaigns.same_people import NAMESPACE, PASSWORD, TOTP_SECRET
 from tests.campaigns.sameness import Both
+from tests.campaigns.two_services import settle
 
 ZONE = ZoneInfo("Europe/Stockholm")
 UNKNOWN = "0a0a0a0a-0000-4000-8000-00000000dead"
@@ -1015,6 +1016,7 @@ class Script:
         )  # fmt: skip
         for wrong in refused:
             self.ask("ben", "PATCH", at, wrong)
+        settle(self.both.services)
         for asked in ("", "?kind=check_in", "?status=waiting&limit=1", "?kind=x", "?on=tomorrow"):
             self.ask("ben", "GET", f"me/reminders{asked}")
             self.ask("ana", "GET", f"patients/{{ben_id}}/reminders{asked}")
@@ -1081,6 +1083,7 @@ class Script:
 
     def rights(self) -> None:
         """At the end: somebody is forgotten."""
+        settle(self.both.services)
         self.ask("bea", "GET", "me/data", expect=200)
         self.ask("cleo", "GET", "me/data", expect=403)
         self.ask("bea", "PUT", "me/erasure-request", expect=200)

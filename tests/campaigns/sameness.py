@@ -37,7 +37,8 @@ SEALED = re.compile(
     r"|(?<=/invitations/)[^\"<]+"
 )
 SEALED_NAMES = {
-    "next_cursor", "cursor", "print_url", "session_token", "secret", "totp_url", "totp_svg",
+    "next_cursor", "cursor", "print_url", "session_token", "token", "secret", "totp_url",
+    "totp_svg",
     "unused_codes", "user_agent", "inputs_sha256",  # of ids, among others
 }  # fmt: skip
 # What a sweep adds to an event of the audit when it comes by; a hash is of moments and ids.

@@ -24,6 +24,7 @@ import redis
 from psycopg.sql import SQL, Identifier
 
 from tests.bench.machine import ANY_RATE, ROOT, Process, Web
+from tests.roles import as_service
 
 HOST = "rehab.example.org"  # whatever the port, both are called the same
 DATABASES_OF_REDIS = 16
@@ -78,6 +79,9 @@ class Service:
     def newest_mail(self) -> str:
         folder = Path(self.env["VAR_DIR"]) / "mail"
         return max(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns).read_text()
+
+
+Services = tuple[Service, Service]
 
 
 @contextmanager
@@ -173,6 +177,19 @@ def fill(service: Service) -> None:
     service.known |= json.loads(made.stdout)
 
 
+def settle(services: Services) -> None:
+    """What a sweep comes by for sooner or later is done in both."""
+    with ThreadPoolExecutor(len(services)) as pool:
+        list(pool.map(_tick, services))
+
+
+def _tick(service: Service) -> None:
+    env = {**service.env}
+    if "DATABASE_URL" in env:
+        env["DATABASE_URL"] = as_service(env["DATABASE_URL"])
+    subprocess.run([sys.executable, "manage.py", "tick"], cwd=ROOT, env=env, check=True)
+
+
 def _collect(service: Service) -> None:
     subprocess.run(
         [sys.executable, "manage.py", "collectstatic", "--noinput", "--verbosity", "0"],
@@ -189,9 +206,6 @@ def _started(service: Service, stack: ExitStack) -> list[Process]:
     stack.callback(web.end)
     service.env["PORT"] = str(web.port)
     return [worker, web]
-
-
-Services = tuple[Service, Service]
 
 
 def until(good: Callable[[], bool], within_s: float) -> float:

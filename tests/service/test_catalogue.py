@@ -105,6 +105,8 @@ def test_changed_since(ana, own):
     assert every(ana, f"&updated_after={own['updated_at']}") == []
     before = own["updated_at"][:19].replace("20", "19", 1) + "Z"
     assert len(every(ana, f"&updated_after={before}")) == len(every(ana))
+    in_far_offset = "2041-05-10T06:58:06%2B18:51"  # right by RFC 3339, on earth there is none
+    assert every(ana, f"&updated_after={in_far_offset}") == []
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,14 @@ def test_a_session_put_alone_cannot_begin_after_it_was_recorded(ben: OwnPhone) -
     assert ben.put(f"me/sessions/{uuid4()}", said, 201)["status"] == "created"
 
 
+def test_an_offset_that_no_place_has_is_a_moment_all_the_same(ben: OwnPhone) -> None:
+    """RFC 3339 allows it, PostgreSQL does not."""
+    for hours in (-18, 18):
+        odd = NOW.astimezone(timezone.get_fixed_timezone(hours * 60)).isoformat()
+        said = {**check_in_at(NOW), "recorded_at": odd, "revision": 1}
+        assert ben.put(f"me/check-ins/{uuid4()}", said, 201)["derived"]["clock"] == "ok"
+
+
 # --- Zones and dates ---------------------------------------------------------------------------
 
 
