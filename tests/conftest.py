@@ -23,13 +23,15 @@ ONCE = (
     "tests/console/test_patient.py", "tests/console/test_patients.py",
     "tests/console/test_protocols.py", "tests/console/test_reviews.py",
     "tests/contract/test_answers.py", "tests/contract/test_description.py",
-    "tests/contract/test_examples.py", "tests/contract/test_problems.py", "tests/engine/",
+    "tests/contract/test_examples.py", "tests/contract/test_problems.py",
+    "tests/contract/test_schemathesis.py::test_each_request_by_itself", "tests/engine/",
     "tests/library/", "tests/service/test_bench.py", "tests/service/test_cases_lived.py",
     "tests/service/test_charted.py", "tests/service/test_demo.py",
     "tests/service/test_exports_campaign.py", "tests/service/test_gateways.py",
     "tests/service/test_library_mutants.py", "tests/service/test_mutants_campaign.py",
     "tests/service/test_outages.py", "tests/service/test_pictures.py",
-    "tests/service/test_publishing.py", "tests/service/test_readme.py",
+    "tests/service/test_processes.py", "tests/service/test_publishing.py",
+    "tests/service/test_readme.py", "tests/service/test_same_answers.py",
     "tests/service/test_settings.py", "tests/service/test_simulations.py",
 )  # fmt: skip
 

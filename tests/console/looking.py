@@ -9,9 +9,16 @@ from axe_playwright_python.sync_playwright import Axe
 GRAVE = ("serious", "critical")
 
 
-def axe(page: Any) -> None:
+THEMES: tuple[dict[str, Any], ...] = (
+    {"color_scheme": "dark"},
+    {"color_scheme": "light", "forced_colors": "active"},
+    {"color_scheme": "light", "forced_colors": "none"},
+)
+
+
+def axe(page: Any, **options: Any) -> None:
     """Nothing serious or critical, by machine."""
-    found = Axe().run(page).response["violations"]
+    found = Axe().run(page, options=options).response["violations"]
     grave = [
         f"{one['id']}: {node['target']} {node.get('failureSummary', '')}"
         for one in found
@@ -19,6 +26,14 @@ def axe(page: Any) -> None:
         for node in one["nodes"]
     ]
     assert grave == [], f"{page.url}: {grave}"
+
+
+def axe_in_all_themes(page: Any) -> None:
+    """All rules as the page is; in the other themes the one rule that looks at colours."""
+    axe(page)
+    for theme in THEMES:
+        page.emulate_media(**theme)
+        axe(page, runOnly=["color-contrast"])
 
 
 def no_sideways_scroll(page: Any, width: int) -> None:

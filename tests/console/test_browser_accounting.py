@@ -118,7 +118,7 @@ def test_a_report_is_read_exported_and_opened(
     axe(page)
     hand.press("button", "Export")
     page.wait_for_url("**/console/exports")
-    assert page.get_by_text("1 file being written").is_visible()
+    page.get_by_text("1 file being written").wait_for()
 
     export = Export.objects.get()
     while exports.write(export_id=export.pk, now=timezone.now() + timedelta(seconds=1)):
@@ -145,7 +145,7 @@ def test_somebody_is_invited(opens: Any, cleo: Staff, by: str) -> None:
     hand.ticks("Clinic admin")
     hand.press("button", "Invite")
     page.wait_for_url("**/console/staff")
-    assert page.get_by_text("Eva Ek is invited.", exact=False).is_visible()
+    page.get_by_text("Eva Ek is invited.", exact=False).wait_for()
     [made] = [one for one in cleo.get("staff")["items"] if one["email"] == "eva@example.org"]
     assert made["roles"] == ["physiotherapist", "clinic_admin"]
 
@@ -184,7 +184,7 @@ def test_a_setting_is_previewed_changed_and_taken_back(opens: Any, cleo: Staff, 
     hand.ticks("Proposals to let patients go on")
     hand.press("button", "Preview")
     page.get_by_text("Nothing is stored yet").wait_for()
-    assert page.get_by_text("patients would be in Review", exact=False).is_visible()
+    page.get_by_text("patients would be in Review", exact=False).wait_for()
     axe(page)
     hand.press("button", "Save")
     page.get_by_text("Saved:", exact=False).wait_for()

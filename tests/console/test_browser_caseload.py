@@ -29,11 +29,11 @@ def test_acknowledge_and_take_it_back_by_mouse(opens: Any, ana: Staff, waiting: 
     page.get_by_role("button", name="Acknowledge").click()
 
     page.get_by_role("heading", name="Handled today 1").wait_for()
-    assert page.get_by_text("Called, sleeps better").is_visible()
+    page.get_by_text("Called, sleeps better").wait_for()
     axe(page)
     page.get_by_role("button", name="Undo").click()
     page.get_by_text("Taken back. It waits again.").wait_for()
-    assert page.get_by_role("link", name="Acknowledge").is_visible()
+    page.get_by_role("link", name="Acknowledge").wait_for()
     assert Flag.objects.get().status == "open"
 
 
@@ -71,15 +71,15 @@ def test_the_same_by_keyboard_alone(opens: Any, ana: Staff, waiting: OwnPhone) -
 
 def test_filters_by_keyboard(opens: Any, ana: Staff, waiting: OwnPhone) -> None:
     page = opens(ana, "caseload?tier=watch")
-    assert page.get_by_text("Nobody matches").is_visible()
+    page.get_by_text("Nobody matches").wait_for()
     page.keyboard.press("f")
     assert page.evaluate("document.activeElement.id") == "whose"
     page.goto("/console/caseload")
     page.keyboard.press("/")
     page.keyboard.type(waiting.patient.given_name)
     page.keyboard.press("Enter")
-    page.wait_for_url("**q=*")
-    assert page.get_by_role("heading", name=waiting.patient.display_name).is_visible()
+    page.wait_for_url("**/patients?q=*")
+    page.locator("main").get_by_role("link", name=waiting.patient.display_name).wait_for()
 
 
 def test_a_patient_from_tab_to_tab_by_keyboard(opens: Any, ana: Staff, waiting: OwnPhone) -> None:
@@ -97,7 +97,7 @@ def test_a_patient_from_tab_to_tab_by_keyboard(opens: Any, ana: Staff, waiting: 
     page.keyboard.press("Enter")
     page.wait_for_url("**day=*")
     assert page.evaluate("document.activeElement.id") == "day-panel"
-    assert page.locator("#day-panel").get_by_text("Felt tight at the end").is_visible()
+    page.locator("#day-panel").get_by_text("Felt tight at the end").wait_for()
     axe(page)
     no_sideways_scroll(page, 320)
 
@@ -109,16 +109,16 @@ def test_a_day_opens_by_mouse_and_without_scripts(
     page = opens(ana, address)
     page.locator(f'.chart-timeline .day[data-date="{waiting.today}"]').click()
     page.wait_for_url("**day=*")
-    assert page.locator("#day-panel").get_by_text("Felt tight at the end").is_visible()
+    page.locator("#day-panel").get_by_text("Felt tight at the end").wait_for()
     page.get_by_role("link", name="Close").click()
     page.locator("#day-panel").wait_for(state="detached")
 
     plain = opens(ana, address, java_script_enabled=False)
     plain.get_by_label("Open a day").fill(waiting.today.isoformat())
     plain.get_by_role("button", name="Open", exact=True).click()
-    assert plain.locator("#day-panel").get_by_text("Felt tight at the end").is_visible()
+    plain.locator("#day-panel").get_by_text("Felt tight at the end").wait_for()
     plain.get_by_text("Show as table").first.click()
-    assert plain.locator(".chart-timeline table").is_visible()
+    plain.locator(".chart-timeline table").wait_for()
 
 
 def test_a_test_is_entered_by_keyboard(opens: Any, ana: Staff, waiting: OwnPhone) -> None:
@@ -166,7 +166,7 @@ def test_a_stop_is_cleared_with_a_reason_by_keyboard(
 def test_print_leaves_out_what_is_pressed(opens: Any, ana: Staff, waiting: OwnPhone) -> None:
     page = opens(ana, "caseload")
     page.emulate_media(media="print")
-    assert page.get_by_role("heading", name=waiting.patient.display_name).is_visible()
+    page.get_by_role("heading", name=waiting.patient.display_name).wait_for()
     for hidden in (".side", ".top", ".filters", "main .actions"):
         assert not page.locator(hidden).first.is_visible(), hidden
 

@@ -41,7 +41,7 @@ from tests.service.cast import (
 from tests.service.test_catalogue import OWN
 
 WHOLE = "SCHEMATHESIS_EXAMPLES" in os.environ
-EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "10"))
+EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "5"))
 SEED = int(os.environ.get("SCHEMATHESIS_SEED") or (secrets.randbits(32) if WHOLE else 1))
 
 pytestmark = [

@@ -18,6 +18,7 @@ from django.test import Client
 from django.utils import timezone
 
 from backend.care import deciding
+from backend.care.models import Assessment
 from backend.clinics import tokens
 from backend.clinics.models import Clinic, Episode, Patient, ServiceToken, User
 from backend.notifications.models import Message, key_of
@@ -123,10 +124,16 @@ class Staff(Somebody):
         return self.post(f"patients/{patient.pk}/assessments", body)
 
     def clears_gates(self, patient: Patient) -> None:
-        """Everything that AG2 to AG5 of the usual protocols ask for."""
-        for fact in ("red_flag_screen_clear", "grade_recorded", "diagnosis_recorded",
-                     "neuro_screen_recorded"):  # fmt: skip
-            self.records(patient, fact)
+        """Everything that AG2 to AG5 of the usual protocols ask for was recorded, just now."""
+        now = timezone.now()
+        Assessment.objects.bulk_create(
+            Assessment(
+                patient=patient, code=fact, value=1, unit="0/1", measured_at=now, recorded_at=now,
+                recorded_by=self.user,
+            )
+            for fact in ("red_flag_screen_clear", "grade_recorded", "diagnosis_recorded",
+                         "neuro_screen_recorded")
+        )  # fmt: skip
 
     def assigns(
         self, protocol: ProtocolVersion, *, to: Patient, episode: Episode, on: date, **more: Any

@@ -181,7 +181,7 @@ def dan(harbour: Clinic) -> Staff:
     return make_staff(harbour, "Dan", is_physiotherapist=True)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_two_ways_agree_to_the_last_digit(
     library: None, harbour: Clinic, ana: Staff, dan: Staff, cleo: Staff, seed: int
 ) -> None:

@@ -72,10 +72,10 @@ def open_codes() -> dict[str, int]:
 # --- By chance --------------------------------------------------------------------------------
 
 
-FULL = [pytest.param(seed, marks=pytest.mark.campaign) for seed in range(11, 111)]
+FULL = [pytest.param(seed, marks=pytest.mark.campaign) for seed in range(1, 101)]
 
 
-@pytest.mark.parametrize("seed", [0, 10, *FULL])
+@pytest.mark.parametrize("seed", [0, *FULL])
 def test_onward_is_as_whole(
     ana: Staff, ben: OwnPhone, now: datetime, clock: time_machine.Traveller, seed: int
 ) -> None:

@@ -37,6 +37,12 @@ def starting(var: Path, port: int) -> Iterator[subprocess.Popen[str]]:
             service.kill()
 
 
+@pytest.fixture(scope="module")
+def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One machine for all: who starts goes on with what the last one left, however it ended."""
+    return tmp_path_factory.mktemp("var")
+
+
 @pytest.fixture
 def port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -74,6 +80,14 @@ def group_of(service: subprocess.Popen[str], var: Path) -> int:
     return group
 
 
+WHOLE = {"gunicorn": 3, "celery": 2}  # one leads two; worker and clock
+
+
+def parts(group: int) -> dict[str, int]:
+    running = members(group)
+    return {name: sum(name in command for command in running) for name in WHOLE}
+
+
 def members(group: int) -> list[str]:
     return [command for _, _, its_group, command in processes() if its_group == group]
 
@@ -86,30 +100,28 @@ def members(group: int) -> list[str]:
         pytest.param(signal.SIGKILL, -signal.SIGKILL, id="KILL"),
     ],
 )
-def test_nothing_outlives_it(how: signal.Signals, ends_with: int, port: int, tmp_path: Path):
-    with starting(tmp_path, port) as service:
-        group = group_of(service, tmp_path)
-        running = members(group)
-        assert sum("gunicorn" in command for command in running) == 3  # one leads two
-        assert sum("celery" in command for command in running) == 2  # worker and clock
+def test_nothing_outlives_it(how: signal.Signals, ends_with: int, port: int, var: Path):
+    with starting(var, port) as service:
+        group = group_of(service, var)
+        wait_until(lambda: parts(group) == WHOLE, var)
 
         service.send_signal(how)
 
         assert service.wait(WITHIN_S) == ends_with
-        wait_until(lambda: not members(group), tmp_path)
+        wait_until(lambda: not members(group), var)
         socket.create_server(("127.0.0.1", port)).close()
 
 
-def test_it_ends_whole_when_a_part_dies(port: int, tmp_path: Path):
-    with starting(tmp_path, port) as service:
-        group = group_of(service, tmp_path)
+def test_it_ends_whole_when_a_part_dies(port: int, var: Path):
+    with starting(var, port) as service:
+        group = group_of(service, var)
         worker = min(pid for pid, _, its, cmd in processes() if its == group and "celery" in cmd)
 
         os.kill(worker, signal.SIGKILL)
 
         assert service.wait(WITHIN_S) == 1
-        assert "A part has ended by itself" in (tmp_path / "output").read_text()
-        wait_until(lambda: not members(group), tmp_path)
+        assert "A part has ended by itself" in (var / "output").read_text()
+        wait_until(lambda: not members(group), var)
 
 
 def test_a_taken_port_is_told_in_one_line_before_anything_is_done(port: int, tmp_path: Path):
