@@ -15,7 +15,8 @@ from django.db.backends.sqlite3.base import DatabaseWrapper
 from backend.audit import guards
 from tests.roles import as_owner, become_the_owner, become_the_service
 
-# What asks no database, says the same on any, or has servers of its own ran already, without those.
+# What asks no database, is about what is said and not about rows, or has servers of its own: it ran
+# already, without those. `test_same_answers.py` compares what the service says on both.
 ONCE = (
     "tests/console/test_accounting.py", "tests/console/test_assigning.py",
     "tests/console/test_browser", "tests/console/test_caseload.py",
@@ -26,13 +27,17 @@ ONCE = (
     "tests/contract/test_examples.py", "tests/contract/test_problems.py",
     "tests/contract/test_schemathesis.py::test_each_request_by_itself", "tests/engine/",
     "tests/library/", "tests/service/test_bench.py", "tests/service/test_cases_lived.py",
-    "tests/service/test_charted.py", "tests/service/test_demo.py",
-    "tests/service/test_exports_campaign.py", "tests/service/test_gateways.py",
+    "tests/service/test_charted.py", "tests/service/test_conditional.py",
+    "tests/service/test_demo.py", "tests/service/test_exports_campaign.py",
+    "tests/service/test_gates.py", "tests/service/test_gateways.py",
+    "tests/service/test_harder.py",
     "tests/service/test_library_mutants.py", "tests/service/test_mutants_campaign.py",
     "tests/service/test_outages.py", "tests/service/test_pictures.py",
     "tests/service/test_processes.py", "tests/service/test_publishing.py",
-    "tests/service/test_readme.py", "tests/service/test_same_answers.py",
+    "tests/service/test_readme.py", "tests/service/test_report_files.py",
+    "tests/service/test_same_answers.py",
     "tests/service/test_settings.py", "tests/service/test_simulations.py",
+    "tests/service/test_tailoring.py",
 )  # fmt: skip
 
 

@@ -60,6 +60,7 @@ class Caseload(Screen):
                 "rows": list(self._rows(shown["items"])),
                 "tiers": self._tiers(shown["counts"], asked),
                 "shown_words": _shown_words(len(shown["items"]), sum(shown["counts"].values())),
+                "is_empty": not any(shown["counts"].values()),
                 "everybody": "?" + urlencode(asked | {"include": "on_track"}),
                 "colleagues": self._colleagues(),
                 "protocols": self._protocols(),

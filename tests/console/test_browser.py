@@ -27,7 +27,7 @@ def test_every_screen_can_be_used_by_everybody(
     axe_in_all_themes(page)
     for width in (320, 360):
         no_sideways_scroll(page, width)
-    axe_in_all_themes(page)
+    axe(page)
 
 
 def test_it_can_be_read_without_scripts(opens: Any, ana: Staff, ben: OwnPhone) -> None:

@@ -76,6 +76,13 @@ def test_empty_says_so_and_offers_more(ana: Staff, ben: OwnPhone, query: str, wo
     assert words in page(ana, query)
 
 
+def test_nobody_is_treated_yet(ana: Staff, ben: OwnPhone) -> None:
+    ben.patient.physiotherapist = None
+    ben.patient.save()
+    assert "Nobody is treated here at present" in page(ana)
+    assert "Nobody is treated here at present" not in page(ana, "physiotherapist_id=")
+
+
 def test_old_data_is_shown_as_old(ana: Staff, ben: OwnPhone, now: Any) -> None:
     rows = Patient.objects.filter(pk=ben.patient.pk)
     rows.update(last_received_at=now - timedelta(minutes=59))

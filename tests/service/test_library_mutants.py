@@ -30,7 +30,7 @@ from protocols.models import ProtocolVersion
 from protocols.publishing import errors_of, read_library
 
 ROOT = Path(settings.BASE_DIR)
-COUNT = int(os.environ.get("MUTANTS", "120"))
+COUNT = int(os.environ.get("MUTANTS", "80"))
 SEED = int(os.environ.get("MUTANTS_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
 THROUGH_THE_COMMAND = 1 if COUNT >= 5000 else 20  # every n-th, beside those found sound
 LONGEST_S = 2.0

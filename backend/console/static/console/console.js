@@ -119,6 +119,15 @@
     point(chart, MOVES[event.key]);
   });
 
+  // --- While a page is being made: a bar, shown by the stylesheet when it takes a while -------------
+
+  const leaving = document.documentElement.classList;
+  addEventListener("beforeunload", () => {
+    leaving.add("leaving");
+    setTimeout(() => leaving.remove("leaving"), 10_000);  // it was a file, and no page comes
+  });
+  addEventListener("pageshow", () => leaving.remove("leaving"));
+
   // --- When a page, or a part of one, has come -----------------------------------------------------
 
   const settle = (within) => {
