@@ -36,7 +36,7 @@ from backend.api.physio import (
 )
 from backend.api.physio import reminders as told
 from backend.clinics.admin import site as operators
-from backend.console import assigning, design, frame, running
+from backend.console import assigning, design, frame, running, spreading
 from backend.console import audit as console_audit
 from backend.console import caseload as console_caseload
 from backend.console import drafts as console_drafts
@@ -79,6 +79,8 @@ API: list[URLPattern] = [
     path("protocols/<str:id>", protocols.ProtocolOne.as_view()),
     path("protocols/<str:id>/draft", protocols.Draft.as_view()),
     path("protocols/<str:id>/check", protocols.Check.as_view()),
+    path("protocols/<str:id>/try", spreading.Try.as_view(), name="protocol_try"),
+    path("protocols/<str:id>/older", spreading.Older.as_view(), name="protocol_older"),
     path("protocols/<str:id>/publish", protocols.Publish.as_view()),
     path("protocols/<str:id>/retire", versions.Retire.as_view()),
     path("protocols/<str:id>/versions", versions.Versions.as_view()),
@@ -186,6 +188,8 @@ CONSOLE: list[URLPattern] = [
     path("protocols", console_protocols.Protocols.as_view(), name="protocols"),
     path("protocols/<str:id>", console_protocols.Protocol.as_view(), name="protocol"),
     path("protocols/<str:id>/draft", console_drafts.Draft.as_view(), name="draft"),
+    path("protocols/<str:id>/try", spreading.Try.as_view(), name="protocol_try"),
+    path("protocols/<str:id>/older", spreading.Older.as_view(), name="protocol_older"),
     path("protocols/<str:id>/publish", console_drafts.Publish.as_view(), name="draft_publish"),
     path("protocols/<str:id>/retire", console_protocols.Retire.as_view(), name="protocol_retire"),
     path(

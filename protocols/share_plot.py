@@ -77,6 +77,11 @@ def share_plot(summary: Summary, *, title: str, about: str) -> str:
     return "\n".join(parts) + "\n"
 
 
+def within_page(picture: str) -> str:
+    """The picture without its own style: the page has one, and its policy takes no other."""
+    return picture.replace(f"<style>{STYLE}</style>", "")
+
+
 def _bands(summary: Summary) -> list[Band]:
     """Only places in which somebody ever was."""
     phases = [phase.id for phase in summary.protocol.phases]

@@ -78,6 +78,7 @@ SHOTS = (
     Shot("exercise", "exercises", BOTH, follow=(".gallery h3 a",)),
     Shot("protocols", "protocols", BOTH),
     Shot("protocol", "protocols", BOTH, follow=(".rows h3 a",)),
+    Shot("protocol-try", "protocols", TREATING, follow=(".rows h3 a", "a[data-key=t]")),
     Shot("draft", "protocols", TREATING, follow=(".rows h3 a", "button[data-key=d]")),
 )
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")

@@ -15,13 +15,14 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from backend.audit.models import AuditEvent
+from backend.care.models import Progression
 from backend.console.drafts import _take, fields_of
 from backend.console.frame import Form
 from backend.console.protocols import line_of, parts_of, tagged
 from protocols.engine.definition import in_full
 from protocols.models import ProtocolDraft, ProtocolVersion
 from tests.console.conftest import browses
-from tests.service.cast import Staff
+from tests.service.cast import OwnPhone, Staff
 
 INPUT = re.compile(r"<input([^>]*)>")
 AREA = re.compile(r'<textarea[^>]* name="([^"]+)"[^>]*>(.*?)</textarea>', re.DOTALL)
@@ -311,6 +312,74 @@ def test_from_a_draft_to_a_retired_version(page: Client, draft: ProtocolDraft) -
         "console.protocol_publish": 3, "console.protocol_create": 2,
         "console.protocol_update": 1, "console.protocol_retire": 2,
     }  # fmt: skip
+
+
+# --- What becomes of a version ----------------------------------------------------------------
+
+
+def test_tried_on_people_who_do_not_exist(ana: Staff, page: Client, draft: ProtocolDraft) -> None:
+    id = draft.protocol_id
+    wish = {"version": "draft", "cohort": 100, "days": 120, "trace": [2]}
+    found = ana.post(f"protocols/{id}/simulations", wish)
+    [person] = found["traces"]
+
+    answer = page.get(f"/console/protocols/{id}/try?version=draft&person=2")
+
+    text = text_of(answer)
+    assert text.count('<tr><th scope="row" class="number">') == len(person["days"])
+    for one in found["reached"]:
+        assert f'<td class="number">{one["people"]}</td>' in text
+    assert '<svg xmlns="http://www.w3.org/2000/svg"' in answer.content.decode()
+    assert "<style" not in text
+    assert 'href="?version=draft&amp;person=3#told"' in answer.content.decode()
+    assert not AuditEvent.objects.filter(action__startswith="console.").exists()
+
+
+def test_an_empty_draft_cannot_be_tried(ana: Staff, page: Client, library: None) -> None:
+    id = ana.post("protocols", {}, 201)["id"]
+    text = text_of(page.get(f"/console/protocols/{id}/try?version=draft"))
+    assert "First put right" in text
+    assert "share-plot" not in text
+
+
+@pytest.mark.parametrize("number", ["0", "101", "x", "٣", "99999999999"])
+def test_there_are_only_so_many_of_them(number: str, page: Client, grade_1: Any) -> None:
+    at = f"/console/protocols/{grade_1.protocol_id}/try?person={number}"
+    assert page.get(at).status_code == 400
+
+
+def test_a_move_to_the_newest_version_is_proposed(
+    ana: Staff, ben: OwnPhone, page: Client, draft: ProtocolDraft, thigh: Any
+) -> None:
+    id = str(draft.protocol_id)
+
+    def publishes(version: str) -> ProtocolVersion:
+        etag = ana.call("GET", f"protocols/{id}?version=draft")["ETag"]
+        said = {"version": version, "change_note": "Sets"}
+        ana.post(f"protocols/{id}/publish", said, 201, If_Match=etag)
+        return ProtocolVersion.objects.get(protocol_id=id, version=version)
+
+    plan = ana.assigns(publishes("1.0.0"), to=ben.patient, episode=thigh, on=ben.today)
+    there = f"/console/protocols/{id}/older"
+    assert "Nobody has an older version" in text_of(page.get(there))
+    ana.post("protocols", {"copy_of": id}, 201)
+    publishes("1.1.0")
+    assert "Older versions" in text_of(page.get(f"/console/protocols/{id}"))
+
+    text = text_of(page.get(there))
+    assert ben.patient.display_name in text
+    event = AuditEvent.objects.filter(action="console.caseload_list").latest("seq")
+    assert event.listed == [str(ben.patient.pk)]
+    said = {"assignment": plan["id"], "protocol_version": "1.1.0"}
+    answer = page.post(there, said)
+
+    row = Progression.objects.get(assignment=plan["id"])
+    assert answer["Location"] == f"/console/reviews/{row.pk}"
+    assert row.to_protocol_version and row.to_protocol_version.version == "1.1.0"
+    event = AuditEvent.objects.get(action="console.progression_propose_version")
+    assert event.patient_id == ben.patient.pk
+    assert "A proposal waits" in text_of(page.get(there))
+    assert ana.get(f"assignments/{plan['id']}")["protocol_version"] == "1.0.0"
 
 
 def test_whose_drafts_they_are(
