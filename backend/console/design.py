@@ -5,12 +5,15 @@ from __future__ import annotations
 from django.http import HttpResponse
 from rest_framework.request import Request
 
+from backend.console.charts import samples
 from backend.console.frame import Form, Screen
 from backend.problems import FieldError, ValidationFailed
 
 TIERS = ("urgent", "review", "watch", "on_track")
 STATES = ("info", "ok", "warning", "error", "stale")
 REGIONS = (("thigh", "Thigh"), ("knee", "Knee"), ("back", "Lower back"))
+
+LONGEST = "timeline-year"  # shows no state that another one does not, and takes half of the page
 
 
 class Design(Screen):
@@ -31,5 +34,6 @@ class Design(Screen):
                 "regions": REGIONS,
                 "letters": "CPSM?X·" * 2,
                 "shares": (0, 0.49, 0.79, 0.99, 1),
+                "charts": [one for one in samples.charts() if one.id != LONGEST],
             },
         )

@@ -32,7 +32,7 @@ from uuid import UUID
 
 from rich.console import Console
 
-from tests.bench.machine import Memory, Process, surroundings, web
+from tests.bench.machine import Memory, Process, Web, surroundings, web
 
 MOST_MB = 300
 MOST_A_PATIENT, PATIENTS = 500, 200  # logs; so many parts that a writer is killed between two
@@ -84,10 +84,12 @@ def fill(logs: int, each: int) -> tuple[str, Any]:
     from backend.care.models import Assignment, Session
     from backend.clinics.models import Patient
     from protocols.models import ProtocolVersion
+    from tests.roles import admit
     from tests.service.cast import make_clinic, make_episode, make_patient, make_staff
 
     now = timezone.now()
     call_command("migrate", verbosity=0)
+    admit()
     call_command("load_library", verbosity=0)
     clinic = make_clinic("Harbour", now)
     ana = make_staff(clinic, "Ana", is_physiotherapist=True)
@@ -145,12 +147,12 @@ def run(*, logs: int, kills: int, is_patient: bool, tell: Tell, env: dict[str, s
             "to": str(today), "de_identified": False,
             "purpose": "A campaign",
         }  # fmt: skip
-        made = json.loads(_asked(server.port, "POST", "exports", token, wish).read())
+        made = json.loads(_asked(server, "POST", "exports", token, wish).read())
         tell("writing")
         seconds, peak = _written(made["id"], kills, is_patient=is_patient, tell=tell, env=env)
-        shown = json.loads(_asked(server.port, "GET", f"exports/{made['id']}", token).read())
+        shown = json.loads(_asked(server, "GET", f"exports/{made['id']}", token).read())
         tell(f"fetching {shown['size'] / 1e6:.0f} MB")
-        file = _asked(server.port, "GET", f"exports/{made['id']}/file", token)
+        file = _asked(server, "GET", f"exports/{made['id']}/file", token)
         digest, ids = hashlib.sha256(), []
         ids = [UUID(row["session_id"]).bytes for row in _rows(file, digest)]
     missing = _ids_of_database()
@@ -163,15 +165,19 @@ def run(*, logs: int, kills: int, is_patient: bool, tell: Tell, env: dict[str, s
     )  # fmt: skip
 
 
-def _asked(port: int, method: str, path: str, token: str, body: object = None) -> HTTPResponse:
-    line = HTTPConnection("127.0.0.1", port, timeout=120)
+def _asked(server: Web, method: str, path: str, token: str, body: object = None) -> HTTPResponse:
+    line = HTTPConnection("127.0.0.1", server.port, timeout=120)
     headers = {"X-Session-Token": token, "Content-Type": "application/json"}
     content = None if body is None else json.dumps(body)
     line.request(method, f"/api/v1/{path}", content, headers)
     answer = line.getresponse()
     if answer.status >= 300:
-        sys.exit(f"{method} {path}: {answer.status} {answer.read()[:500]!r}")
+        sys.exit(f"{method} {path}: {answer.status} {answer.read()[:500]!r}\n{_said(server)}")
     return answer
+
+
+def _said(server: Web) -> str:
+    return server.log.read_text()[-4000:]
 
 
 def _rows(file: HTTPResponse, digest: Any) -> Iterator[dict[str, str]]:

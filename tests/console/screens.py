@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import socket
@@ -82,16 +83,28 @@ SHOTS = (
     Shot("draft", "protocols", TREATING, follow=(".rows h3 a", "button[data-key=d]")),
 )
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-LOOKS = tuple(
-    (scheme, width, height) for scheme in SCHEMES for width, height in ((1280, 800), (360, 640))
+Look = tuple[Literal["light", "dark"], int, int]
+WIDE, NARROW = (1280, 800), (360, 640)
+ALL_LOOKS: tuple[Look, ...] = tuple(
+    (scheme, *size) for scheme in SCHEMES for size in (WIDE, NARROW)
 )
+LOOKS: tuple[Look, ...] = (("light", *WIDE), ("dark", *NARROW))
+COLOURS = 64  # are enough for these pages, in a fifth of the bytes
+GREYS = 16
+WITHOUT_COLOUR = ("timeline", "heat", "dots")  # C1, C5, C6
+ALL_IMAGES = """Promise.all([...document.images].map((image) => {
+    image.loading = "eager";
+    return image.decode();
+}))"""
 
 
 def main() -> None:
-    """Start the demo clinic, sign in, and write a picture of each screen in each look."""
+    """Start the demo clinic, sign in, and write a picture of each screen; and of the charts that
+    have to be read without colours, in grey."""
     said = argparse.ArgumentParser(prog="./run screens", description=main.__doc__)
     said.add_argument("names", nargs="*", help="only these screens")
     said.add_argument("--to", type=Path, default=ROOT / "docs" / "screens")
+    said.add_argument("--all", action="store_true", help="both schemes in both widths")
     wishes = said.parse_args()
     wishes.to.mkdir(parents=True, exist_ok=True)
     shots = [shot for shot in SHOTS if not wishes.names or shot.name in wishes.names]
@@ -105,7 +118,8 @@ def main() -> None:
         )  # fmt: skip
         try:
             _wait(service, port)
-            _shoot(shots, f"http://localhost:{port}", Path(var, "demo.json"), wishes.to)
+            looks = ALL_LOOKS if wishes.all else LOOKS
+            _shoot(shots, looks, f"http://localhost:{port}", Path(var, "demo.json"), wishes.to)
         finally:
             service.terminate()
             service.wait(30)
@@ -132,7 +146,9 @@ def _wait(service: subprocess.Popen[bytes], port: int) -> None:
     raise SystemExit("The demo is not ready after five minutes.")
 
 
-def _shoot(shots: list[Shot], origin: str, accounts: Path, to: Path) -> None:
+def _shoot(
+    shots: list[Shot], looks: tuple[Look, ...], origin: str, accounts: Path, to: Path
+) -> None:
     import shutil
 
     from playwright.sync_api import sync_playwright
@@ -145,7 +161,7 @@ def _shoot(shots: list[Shot], origin: str, accounts: Path, to: Path) -> None:
             executable_path=shutil.which("chromium"),
             args=["--no-sandbox", "--disable-dev-shm-usage"],
         )
-        for scheme, width, height in LOOKS:
+        for scheme, width, height in looks:
             context = chromium.new_context(
                 viewport={"width": width, "height": height}, color_scheme=scheme,
                 reduced_motion="reduce",
@@ -159,10 +175,28 @@ def _shoot(shots: list[Shot], origin: str, accounts: Path, to: Path) -> None:
                 for link in shot.follow:
                     page.locator(link).first.click()
                     page.wait_for_load_state()
-                page.screenshot(path=to / f"{shot.name}-{scheme}-{width}.png", full_page=True)
-                print(f"{shot.name} {scheme} {width}")
+                page.evaluate(ALL_IMAGES)
+                _keep(page.screenshot(full_page=True), to / f"{shot.name}-{scheme}-{width}.png")
+                if shot.name == "design" and (scheme, width) == ("light", WIDE[0]):
+                    _in_grey(page, to)
             context.close()
         chromium.close()
+
+
+def _in_grey(page: Any, to: Path) -> None:
+    for id in WITHOUT_COLOUR:
+        chart = page.locator(f".card:has(> #{id})")
+        _keep(chart.screenshot(), to / f"grey-{id}.png", is_grey=True)
+
+
+def _keep(shot: bytes, path: Path, *, is_grey: bool = False) -> None:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(shot)) as image:
+        plain = image.convert("L").convert("RGB") if is_grey else image.convert("RGB")
+        few = plain.quantize(GREYS if is_grey else COLOURS, dither=Image.Dither.NONE)
+        few.save(path, optimize=True)
+    print(path.name)
 
 
 def address_of(shot: Shot) -> str:

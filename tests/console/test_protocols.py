@@ -375,7 +375,8 @@ def test_a_move_to_the_newest_version_is_proposed(
 
     row = Progression.objects.get(assignment=plan["id"])
     assert answer["Location"] == f"/console/reviews/{row.pk}"
-    assert row.to_protocol_version and row.to_protocol_version.version == "1.1.0"
+    assert row.to_protocol_version
+    assert row.to_protocol_version.version == "1.1.0"
     event = AuditEvent.objects.get(action="console.progression_propose_version")
     assert event.patient_id == ben.patient.pk
     assert "A proposal waits" in text_of(page.get(there))
