@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urljoin
 
 ROOT = Path(__file__).resolve().parents[2]
 BOTH, TREATING, ADMINS = ("ana", "cleo"), ("ana",), ("cleo",)
@@ -82,6 +83,23 @@ SHOTS = (
     Shot("protocol-try", "protocols", TREATING, follow=(".rows h3 a", "a[data-key=t]")),
     Shot("draft", "protocols", TREATING, follow=(".rows h3 a", "button[data-key=d]")),
 )
+CASELOAD = "include=on_track&physiotherapist_id="
+OF_STORIES = tuple(  # for pictures alone: they need a story, and tests of their own look at them
+    Shot(name, route, TREATING, "", query, follow)
+    for name, route, query, follow in (
+        ("stop", "caseload", CASELOAD, ('.caseload [data-key="a"]',)),
+        ("clear-stop", "caseload", CASELOAD, (".caseload h3 a", "a[href*=clear-stop]")),
+        ("review", "reviews", "", (".rows li:nth-child(2) a",)),
+        ("assign", "caseload", CASELOAD, (".caseload h3 a", "a[href$='/assign']")),
+        ("tailor", "caseload", CASELOAD, (".caseload h3 a", "a[href*='/tailor']")),
+        ("pause", "caseload", CASELOAD, (".caseload h3 a", "a[href*='/pause']")),
+        ("handout", "caseload", CASELOAD, (".caseload h3 a", "a[href*='/handout']")),
+        ("draft-phase", "protocols", "",
+         (".rows h3 a", "button[data-key=d]", ".tabs a:nth-child(2)")),
+        ("draft-publish", "protocols", "",
+         (".rows h3 a", "button[data-key=d]", "a[href*='/publish']")),
+    )
+)  # fmt: skip
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 Look = tuple[Literal["light", "dark"], int, int]
 WIDE, NARROW = (1280, 800), (360, 640)
@@ -107,7 +125,8 @@ def main() -> None:
     said.add_argument("--all", action="store_true", help="both schemes in both widths")
     wishes = said.parse_args()
     wishes.to.mkdir(parents=True, exist_ok=True)
-    shots = [shot for shot in SHOTS if not wishes.names or shot.name in wishes.names]
+    every = [*SHOTS, *OF_STORIES]
+    shots = [shot for shot in every if not wishes.names or shot.name in wishes.names]
     with tempfile.TemporaryDirectory(prefix="rehab-screens-") as var:
         port = _free_port()
         service = subprocess.Popen(
@@ -171,16 +190,30 @@ def _shoot(
             )
             page: Any = context.new_page()
             for shot in shots:
+                page.set_viewport_size({"width": width, "height": height})
                 page.goto(f"{origin}{address_of(shot)}")
                 for link in shot.follow:
-                    page.locator(link).first.click()
-                    page.wait_for_load_state()
+                    _follow(page, link)
                 page.evaluate(ALL_IMAGES)
-                _keep(page.screenshot(full_page=True), to / f"{shot.name}-{scheme}-{width}.png")
+                whole = page.evaluate("document.documentElement.scrollHeight")
+                page.set_viewport_size(
+                    {"width": width, "height": whole}
+                )  # what sticks, sticks there
+                _keep(page.screenshot(), to / f"{shot.name}-{scheme}-{width}.png")
                 if shot.name == "design" and (scheme, width) == ("light", WIDE[0]):
                     _in_grey(page, to)
             context.close()
         chromium.close()
+
+
+def _follow(page: Any, link: str) -> None:
+    """Also out of a menu that is shut."""
+    found = page.locator(link).first
+    if address := found.get_attribute("href"):
+        page.goto(urljoin(page.url, address))
+    else:
+        found.click()
+        page.wait_for_load_state()
 
 
 def _in_grey(page: Any, to: Path) -> None:
