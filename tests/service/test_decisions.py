@@ -161,7 +161,9 @@ def test_dates_that_are_none_or_too_many(
     ana.get(f"assignments/{plan_of_ben['id']}/decisions?{query}", status)
 
 
-@pytest.mark.parametrize("on", ["2026-03-01", "2027-01-01", "x", "2026-3-1", "0000-00-00"])
+@pytest.mark.parametrize(
+    "on", ["2026-03-01", "2027-01-01", "x", "2026-3-1", "20260302", "2026-W10-1", "0000-00-00"]
+)
 def test_a_date_that_was_not_judged_is_unknown(ana: Staff, plan_of_ben: Any, on: str) -> None:
     assert ana.get(f"assignments/{plan_of_ben['id']}/decisions/{on}", 404)
     assert ana.get(f"assignments/{uuid4()}/decisions/{on}", 404)

@@ -20,6 +20,7 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib.sessions.models import Session as SignInSession
 from django.core.management import CommandError, call_command
+from django.db import models
 from django.test import Client, override_settings
 from django.utils import timezone
 
@@ -453,6 +454,14 @@ def test_removing_leaves_nothing_of_it(demo):
     left = {name for name, count in counted().items() if count}
     assert left <= BY_MIGRATIONS | {"Exercise", "ProtocolVersion"}
     assert command.remove() == "There was no demo to delete."
+
+
+def test_whatever_holds_a_clinic_or_its_people_is_removed_before_them() -> None:
+    removed = [model for model, _ in command.BELONGINGS]
+    for number, model in enumerate(removed):
+        for field in model._meta.related_objects:
+            if field.on_delete is models.PROTECT:
+                assert field.related_model in removed[:number], (model, field.related_model)
 
 
 def test_other_clinics_are_left_alone(demo, harbour, ana, ben):

@@ -197,6 +197,9 @@ class DecisionOne(OfAssignment):
 def _date(text: str) -> date:
     """A date out of the address. What is none was never judged."""
     try:
-        return date.fromisoformat(text)
+        found = date.fromisoformat(text)
     except ValueError:
         raise NotFound from None
+    if found.isoformat() != text:  # Python reads other spellings, too
+        raise NotFound
+    return found

@@ -52,6 +52,7 @@ from backend.management.demo_stories import (
 from backend.management.demo_telling import DEMO, tell
 from backend.notifications.models import Delivery, Message, ReminderSettings
 from exercises.models import Exercise
+from backend.reports.models import Export
 from protocols.models import ProtocolDraft, ProtocolVersion
 
 SEED = 1
@@ -84,6 +85,7 @@ BELONGINGS: tuple[tuple[type[models.Model], str], ...] = (
     (ProtocolDraft, "clinic_id"),
     (ProtocolVersion, "clinic_id"),
     (Exercise, "clinic_id"),
+    (Export, "clinic_id"),
     (AuditEvent, "clinic_id"),
     (Chain, "clinic_id"),
     (people.ServiceToken, "clinic_id"),
