@@ -38,7 +38,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def browses(person: Somebody) -> Client:
-    """The browser of somebody who is signed in. It needs no CSRF token; `test_forms.py` asks for it."""
+    """The browser of somebody who is signed in. It needs no CSRF token: `test_forms.py` does."""
     client = Client(raise_request_exception=False)
     if person.token:
         client.cookies[django_settings.SESSION_COOKIE_NAME] = person.token

@@ -51,8 +51,8 @@ from backend.management.demo_stories import (
 )
 from backend.management.demo_telling import DEMO, tell
 from backend.notifications.models import Delivery, Message, ReminderSettings
-from exercises.models import Exercise
 from backend.reports.models import Export
+from exercises.models import Exercise
 from protocols.models import ProtocolDraft, ProtocolVersion
 
 SEED = 1
