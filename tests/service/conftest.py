@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from django.core.cache import caches
 from django.core.management import call_command
+from django.db.models import Model
 from django.utils import timezone
 
 from backend.clinics.models import Clinic, Episode
+from exercises.models import Exercise
 from protocols.models import ProtocolVersion
 from tests.service.cast import (
     OwnPhone,
@@ -35,18 +37,25 @@ def no_rates_remembered(settings: Any) -> Iterator[None]:
         cache.clear()
 
 
+LOADED: dict[type[Model], list[Any]] = {}  # what the library wrote
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """The library is there once, as in every installation."""
     with django_db_blocker.unblock():
         call_command("load_library", verbosity=0)
+        LOADED.update(
+            {one: list(one._default_manager.all()) for one in (Exercise, ProtocolVersion)}
+        )
 
 
 @pytest.fixture
 def library(db: None) -> None:
     """The library again, where a test with real transactions emptied the database."""
     if not ProtocolVersion.objects.exists():
-        call_command("load_library", verbosity=0)
+        for model, rows in LOADED.items():
+            model._default_manager.bulk_create(rows)
 
 
 @pytest.fixture

@@ -181,7 +181,10 @@ def dan(harbour: Clinic) -> Staff:
     return make_staff(harbour, "Dan", is_physiotherapist=True)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+COHORTS = [1, 2, *(pytest.param(seed, marks=pytest.mark.campaign) for seed in range(3, 13))]
+
+
+@pytest.mark.parametrize("seed", COHORTS)
 def test_two_ways_agree_to_the_last_digit(
     library: None, harbour: Clinic, ana: Staff, dan: Staff, cleo: Staff, seed: int
 ) -> None:
