@@ -79,8 +79,6 @@ API: list[URLPattern] = [
     path("protocols/<str:id>", protocols.ProtocolOne.as_view()),
     path("protocols/<str:id>/draft", protocols.Draft.as_view()),
     path("protocols/<str:id>/check", protocols.Check.as_view()),
-    path("protocols/<str:id>/try", spreading.Try.as_view(), name="protocol_try"),
-    path("protocols/<str:id>/older", spreading.Older.as_view(), name="protocol_older"),
     path("protocols/<str:id>/publish", protocols.Publish.as_view()),
     path("protocols/<str:id>/retire", versions.Retire.as_view()),
     path("protocols/<str:id>/versions", versions.Versions.as_view()),

@@ -29,6 +29,7 @@ from schemathesis.engine import events
 from schemathesis.transport.wsgi import WSGITransport
 
 from backend.api.documents import description
+from backend.api.exports import OF_REPORTS
 from backend.clinics.models import User
 from tests.service.cast import (
     OwnPhone,
@@ -53,7 +54,7 @@ pytestmark = [
 ROLES = {
     "ben": ("patient", "sync", "reminders"),
     "ana": ("exercises", "protocols", "patients", "plans"),
-    "cleo": ("account", "clinic", "audit"),
+    "cleo": ("account", "clinic", "audit", "reports", "exports"),
     "nobody": ("account",),
 }
 
@@ -69,7 +70,9 @@ TAILORED = ("#/tailoring/", "#/changes/")
 UNFORESEEN_AT = {  # and in a tailoring, where each operation has fields of its own
     ("#/value", "out-of-range"),  # each metric has its own
     ("#/birth_date", "out-of-range"),  # not after today
+    ("#/to", "out-of-range"),  # so many days from `from`
     *((f"#/{name}", "unknown-field") for name in ("email", "phone", "consents")),  # patients' own
+    *((f"#/{name}", "unknown-field") for name in OF_REPORTS),  # not of an export of sessions
 }
 
 
