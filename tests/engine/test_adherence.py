@@ -17,6 +17,8 @@ from protocols.engine.adherence import (
     BookedDay,
     Counts,
     Pain,
+    Ratios,
+    Spread,
     Weeks,
     by_week,
     counts_of,
@@ -161,6 +163,31 @@ def test_what_is_not_heard_of_counts_in_the_lower_bound_alone() -> None:
     assert (found.counts.due, found.counts.missed, found.counts.not_heard) == (3, 1, 2)
     assert found.ratios.session_adherence == 0.6667
     assert found.ratios.session_adherence_low == 0.4
+
+
+def test_one_patient_in_all_figures() -> None:
+    days = told("C", "P", "CS", "M", "X", "", "M~")
+    days[0] = replace(days[0], pain_during=1)
+    days[1] = replace(days[1], pain_during=5, sessions_late=1)
+
+    found = measure(days, MONDAY, MONDAY + 6 * A_DAY, TARGET)
+
+    assert found.counts == Counts(
+        due=5, completed=2, partial=1, skipped=1, not_heard=1, excused=1, dose=25_000,
+        active_days=3, data_days=5, sessions=4, sessions_late=1, missed_runs=1,
+    )  # fmt: skip
+    assert found.ratios == Ratios(
+        session_adherence=0.6, session_adherence_low=0.5, completed_ratio=0.4, dose_adherence=0.5,
+        late_ratio=0.25,
+    )  # fmt: skip
+    assert found.pain == Pain(median=3.0, worst=5)
+    assert found.weeks == Weeks(of=1, on_target=0, current=0, longest=0)
+
+
+@pytest.mark.parametrize(("patients", "is_small"), [(4, True), (5, False)])
+def test_figures_of_fewer_than_five_patients_are_marked(patients: int, is_small: bool) -> None:
+    spread = Spread(patients=patients, measured=0, on_target=0, median=None, quartiles=None)
+    assert spread.is_small == is_small
 
 
 def test_a_date_of_two_plans_is_one_day_with_the_slots_of_both() -> None:
