@@ -792,7 +792,8 @@ class Script:
         for asked in self.few((
             "patient_id={ben_id}", "patient_id={otto_id}", f"actor_id={UNKNOWN}", "to=2020-01-01",
             "to=2020-01-01T00:00:00Z", "from=2100-01-01T00:00:00%2B01:00", "from=x", "action=%00",
-            "actor_id=x", "patient_id=", "action=" + quote("å" * 61), "cursor=x", "limit=201", "unknown=1",
+            "actor_id=x", "patient_id=", "action=" + quote("å" * 61), "cursor=x", "limit=201",
+            "unknown=1",
         ), 3):  # fmt: skip
             self.ask("cleo", "GET", f"{at}?{asked}&limit=5")
         for who, status in (("ana", 403), ("ben", 403), ("", 401), ("olga", 403)):
