@@ -72,12 +72,12 @@ def open_codes() -> dict[str, int]:
 # --- By chance --------------------------------------------------------------------------------
 
 
-FULL = [pytest.param(seed, marks=pytest.mark.campaign) for seed in range(1, 101)]
+FULL = [pytest.param(seed, 100, marks=pytest.mark.campaign) for seed in range(100)]
 
 
-@pytest.mark.parametrize("seed", [0, *FULL])
+@pytest.mark.parametrize(("seed", "steps"), [(0, 40), *FULL])
 def test_onward_is_as_whole(
-    ana: Staff, ben: OwnPhone, now: datetime, clock: time_machine.Traveller, seed: int
+    ana: Staff, ben: OwnPhone, now: datetime, clock: time_machine.Traveller, seed: int, steps: int
 ) -> None:
     rng = Random(seed)
     slugs = (["hs-grade-1", "neural-thigh"], ["lumbar-referred"], ["pht", "hs-grade-2"])
@@ -90,7 +90,7 @@ def test_onward_is_as_whole(
         assigned.append(UUID(answer["id"]))
     life = Life(ben.patient, ana.user, rng, now, assigned)
     names, weights = zip(*STEPS, strict=True)
-    for _ in range(100):
+    for _ in range(steps):
         life.now += timedelta(minutes=rng.choice([1, 60, 200, 400, 600]))
         clock.move_to(life.now)
         if life.chance(0.5):
