@@ -279,7 +279,7 @@ def _onward(
     facts = _open_facts(course, patient, zones, judged_to)
     if facts is None:
         return None
-    chain = list(recalled(engine, _recall(carried["chain"])))
+    chain = list(recalled(engine, recall(carried["chain"])))
     state = state_from_json(carried["after"])
     closed: list[Judged] = []
     opened: list[Judged] = []
@@ -308,7 +308,7 @@ def _onward(
 # --- What judging goes on from ----------------------------------------------------------------
 
 
-def _recall(chain: Iterable[Sequence[Any]]) -> Iterator[Kept]:
+def recall(chain: Iterable[Sequence[Any]]) -> Iterator[Kept]:
     """As `_chain` tells of it. A quiet date inherits what the one before it did: read once."""
     read, state = None, None
     for before, day, planned, rule, outcome in chain:

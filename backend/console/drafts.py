@@ -8,7 +8,7 @@ Buttons that move, add or take away save what was typed along the way.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -74,13 +74,11 @@ class OfDraft(FormScreen):
         shown = self.ask(api.ProtocolOne, {"version": api.DRAFT}, id=id)
         return ProtocolDraft.objects.visible_to(self.person).get(protocol_id=shown["id"])
 
-    def findings(self, id: str) -> dict[str, list[dict[str, Any]]]:
+    def checked(self, id: str) -> dict[str, list[dict[str, Any]]]:
         """What a check says, each with the part it is in and the field it is at."""
         found = self.tell(api.Check, id=id)
-        return {
-            kind: [one | place_of(one["pointer"]) for one in found[kind]]
-            for kind in ("errors", "warnings")
-        }
+        return {kind: [one | place_of(one["pointer"]) for one in told]
+                for kind, told in found.items()}  # fmt: skip
 
 
 def document_of(draft: ProtocolDraft) -> Document:
@@ -88,6 +86,14 @@ def document_of(draft: ProtocolDraft) -> Document:
     document = in_full(draft.document)
     assert isinstance(document, dict)
     return document
+
+
+def met_told(count: Mapping[str, Any]) -> str:
+    """How many people a criterion of the draft would let go on."""
+    if not count["patients"]:
+        return "Nobody is in treatment for this condition."
+    told = f"Met now by {count['met']} of {count['patients']} with this condition"
+    return told + (f"; of {count['unknown']} it is not known." if count["unknown"] else ".")
 
 
 def tag_of(draft: ProtocolDraft) -> str:
@@ -113,7 +119,7 @@ def place_of(pointer: str) -> dict[str, str]:
 
 
 class Draft(OfDraft):
-    writes = "protocol_update"
+    reads, writes = "protocol_check", "protocol_update"
 
     def show(self, form: Form, id: str = "") -> HttpResponse:
         draft = self.draft(id)
@@ -123,6 +129,7 @@ class Draft(OfDraft):
         number = _phase_of(part, phases)
         filled = Form(form.values or fields_of(document), form.problem)
         newest = drafting.newest(self.person).get(draft.protocol_id)
+        found = self.checked(id)
         said: dict[str, object] = {
             "id": id,
             "form": filled,
@@ -136,7 +143,7 @@ class Draft(OfDraft):
                 ("sources", "Sources"),
             ],
             "newest": newest,
-            "found": self.findings(id),
+            "found": found,
             "limits": [(f"limits/{name}", words) for name, words in LIMITS],
             "can_publish": self.person.can_publish,
             "tags": TAGS,
@@ -149,11 +156,14 @@ class Draft(OfDraft):
             asked = {"from": newest.version, "to": api.DRAFT}
             said["groups"] = differences_told(self.ask(versions.Compare, asked, id=id))
         if number is not None:
-            said |= self._phase(document, number, filled)
+            said |= self._phase(document, number, filled, found["criteria"])
         return self.page("console/draft.html", said)
 
-    def _phase(self, document: Document, number: int, form: Form) -> dict[str, object]:
+    def _phase(
+        self, document: Document, number: int, form: Form, counts: Sequence[Mapping[str, Any]]
+    ) -> dict[str, object]:
         phase = document["phases"][number]
+        met = {one["field"]: met_told(one) for one in counts}
         given = phase.get("prescriptions", [])
         rows = rows_of(self.person, (one["exercise"] for one in given))
         base = f"phases/{number}"
@@ -174,6 +184,7 @@ class Draft(OfDraft):
                     "at": f"{base}/exit/{n}",
                     "number": n,
                     "is_wrong": _is_wrong(form, f"{base}/exit/{n}"),
+                    "met": met.get(f"{base}/exit/{n}", ""),
                 }
                 for n, one in enumerate(phase.get("exit", []))
             ],
@@ -442,7 +453,7 @@ def _readdressed(problem: ValidationFailed) -> ValidationFailed:
 
 
 class Publish(OfDraft):
-    writes = "protocol_publish"
+    reads, writes = "protocol_check", "protocol_publish"
 
     def show(self, form: Form, id: str = "") -> HttpResponse:
         draft = self.draft(id)
@@ -454,7 +465,7 @@ class Publish(OfDraft):
             "etag": etag_for(form, draft),
             "document": draft.document,
             "newest": newest,
-            "found": self.findings(id),
+            "found": self.checked(id),
         }
         if newest is not None:
             asked = {"from": newest.version, "to": api.DRAFT}

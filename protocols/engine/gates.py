@@ -86,7 +86,7 @@ def gg8(case: Case) -> Iterator[Finding]:
     if not case.phase.exit:
         yield Finding("GG8", passed=False, text="no exit: runs until a clinician ends it")
     for criterion in case.phase.exit:
-        yield _asked(case, criterion)
+        yield exit_finding(case, criterion)
 
 
 def gg9(case: Case) -> Iterator[Finding]:
@@ -138,7 +138,7 @@ def _dates(cases: Iterable[Case]) -> tuple[str, ...]:
 # --- Exit predicates --------------------------------------------------------------------------
 
 
-def _asked(case: Case, criterion: Criterion) -> Finding:
+def exit_finding(case: Case, criterion: Criterion) -> Finding:
     """One exit predicate of the phase, put to the values of its window."""
     rule = predicate.parse(criterion.when)
     days_old = rule.most_days_old or int(case.numbers["gate_value_days"])

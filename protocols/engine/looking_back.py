@@ -69,12 +69,12 @@ def looks_back_to(course: Course, state: State, on: date, sessions: Sequence[dat
     counted = [one for one in sessions if since <= one < on]
     first = min(first, since if len(counted) < max(last) else counted[max(last) - 1])
     for rule in exits:
-        first = min(first, max(since, _window_from(rule, since, on, numbers["gate_value_days"])))
+        first = min(first, max(since, window_from(rule, since, on, numbers["gate_value_days"])))
     # A person may put the patient into any phase, whose windows begin anew, but for this one.
     return min(first, course.first) if any(_of_episode(course)) else first
 
 
-def _window_from(rule: Predicate, since: date, on: date, value_days: float) -> date:
+def window_from(rule: Predicate, since: date, on: date, value_days: float) -> date:
     """Where the window of an exit predicate begins; `last` is looked at by the caller."""
     if rule.is_newest_of_phase:
         days_old = rule.most_days_old or int(value_days)

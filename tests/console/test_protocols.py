@@ -15,6 +15,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from backend.audit.models import AuditEvent
+from backend.care import criteria
+from backend.care.criteria import Count
 from backend.care.models import Progression
 from backend.console.drafts import _take, fields_of
 from backend.console.frame import Form
@@ -157,8 +159,10 @@ def test_a_value_is_changed(page: Client, draft: ProtocolDraft) -> None:
     assert phase["prescriptions"][0]["dose"]["sets"] == 4
     assert phase["prescriptions"][0]["pain_ceiling"] == 3
     assert phase["exit"][0]["when"].endswith(" 2")
-    [event] = [one for one in AuditEvent.objects.all() if one.action.startswith("console.")]
-    assert event.action == "console.protocol_update"
+    events = AuditEvent.objects.filter(action__startswith="console.").order_by("action")
+    assert [*events.values_list("action", flat=True)] == [
+        "console.protocol_check", "console.protocol_update",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -214,6 +218,25 @@ def test_exercises_and_criteria_come_go_and_move(page: Client, draft: ProtocolDr
     saves(page, draft, f"phase-{phases + 1}", do=f"remove:phases/{phases}")
     draft.refresh_from_db()
     assert [one["number"] for one in draft.document["phases"]] == [*range(1, phases + 1)]
+
+
+@pytest.mark.parametrize(
+    ("patients", "met", "unknown", "told"),
+    [
+        (0, 0, 0, "Nobody is in treatment for this condition."),
+        (12, 3, 0, "Met now by 3 of 12 with this condition."),
+        (12, 3, 4, "Met now by 3 of 12 with this condition; of 4 it is not known."),
+    ],
+)
+def test_a_criterion_says_who_would_meet_it(
+    patients: int, met: int, unknown: int, told: str, page: Client, draft: ProtocolDraft,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    counts = Count(pointer="#/phases/0/exit/0", patients=patients, met=met, unknown=unknown)
+    monkeypatch.setattr(criteria, "counted", lambda **_: [counts])
+
+    assert told in text_of(page.get(address(draft, "phase-1")))
+    assert told not in text_of(page.get(address(draft, "phase-2")))
 
 
 @pytest.mark.parametrize(
@@ -310,7 +333,7 @@ def test_from_a_draft_to_a_retired_version(page: Client, draft: ProtocolDraft) -
     actions = [one.action for one in AuditEvent.objects.order_by("pk")]
     assert Counter(one for one in actions if one.startswith("console.")) == {
         "console.protocol_publish": 3, "console.protocol_create": 2,
-        "console.protocol_update": 1, "console.protocol_retire": 2,
+        "console.protocol_update": 1, "console.protocol_retire": 2, "console.protocol_check": 5,
     }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from backend.api.fields import In, Text, Uid, Word
 from backend.api.paging import CursorInvalid, filters_of, page, tagged_page
 from backend.api.plan_shown import PainAdviceOut, StopSignOut, bands, stop_signs
 from backend.api.schemas import page_of
+from backend.care import criteria
 from backend.problems import Forbidden, MalformedRequest, NotFound, StateConflict, ValidationFailed
 from protocols import drafting, publishing
 from protocols.drafting import NotADraft
@@ -88,11 +90,22 @@ class ProtocolOut(ProtocolSummaryOut):
     citations = CitationOut(many=True)
 
 
+class CriterionCountOut(serializers.Serializer[Any]):
+    """Of `patients` whose plan is for the same condition, how many would have met a criterion of
+    the draft on the date that was judged last, and of how many that is not known."""
+
+    pointer = serializers.CharField()
+    patients = serializers.IntegerField()
+    met = serializers.IntegerField()
+    unknown = serializers.IntegerField()
+
+
 class ProtocolCheckOut(serializers.Serializer[Any]):
     """Pointers lead into the draft. Publishing is refused while there are errors."""
 
     errors = FieldErrorOut(many=True)  # type: ignore[assignment]  # the contract says so
     warnings = FieldErrorOut(many=True)
+    criteria = CriterionCountOut(many=True)
 
 
 def summary(row: ProtocolVersion | ProtocolDraft) -> dict[str, object]:
@@ -277,19 +290,23 @@ class Draft(OneProtocol):
 
 class Check(OneProtocol):
     roles = frozenset({Role.PHYSIOTHERAPIST})
+    is_audited = True  # it reads what many patients reported
 
     @operation(
         "protocol_check", gives={200: ProtocolCheckOut}, refuses=[NotADraft], tag="protocols"
     )
     def post(self, request: Request, id: str) -> Response:
-        """What publishing would refuse, and what it would warn of."""
-        findings = drafting.check(draft=self.draft(id), by=self.person)
+        """What publishing would refuse and warn of, and who would meet its criteria today."""
+        draft = self.draft(id)
+        findings = drafting.check(draft=draft, by=self.person)
+        counts = criteria.counted(document=draft.document, by=self.person)
         errors = publishing.errors_of(findings)
         warnings = [finding for finding in findings if finding not in errors]
         return Response(
             {
                 "errors": [drafting.error_of(finding).as_json() for finding in errors],
                 "warnings": [drafting.error_of(finding).as_json() for finding in warnings],
+                "criteria": [asdict(one) for one in counts],
             }
         )
 
