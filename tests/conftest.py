@@ -28,18 +28,19 @@ ONCE = (
     "tests/contract/test_examples.py", "tests/contract/test_problems.py",
     "tests/contract/test_schemathesis.py::test_each_request_by_itself", "tests/engine/",
     "tests/library/", "tests/service/test_backups.py::test_what_is_wrong",
-    "tests/service/test_bench.py", "tests/service/test_cases_lived.py",
+    "tests/service/test_bad_bodies.py", "tests/service/test_bench.py",
+    "tests/service/test_cases_lived.py",
     "tests/service/test_charted.py", "tests/service/test_conditional.py",
     "tests/service/test_demo.py", "tests/service/test_exports_campaign.py",
     "tests/service/test_gates.py", "tests/service/test_gateways.py",
     "tests/service/test_harder.py",
     "tests/service/test_library_mutants.py", "tests/service/test_mutants_campaign.py",
-    "tests/service/test_outages.py", "tests/service/test_pictures.py",
+    "tests/service/test_outages.py", "tests/service/test_pictures.py", "tests/service/test_plan.py",
     "tests/service/test_processes.py", "tests/service/test_publishing.py",
     "tests/service/test_readme.py", "tests/service/test_report_files.py",
     "tests/service/test_same_answers.py",
     "tests/service/test_settings.py", "tests/service/test_simulations.py",
-    "tests/service/test_tailoring.py",
+    "tests/service/test_tailoring.py", "tests/service/test_time.py",
 )  # fmt: skip
 
 

@@ -15,9 +15,10 @@ from backend.reports import exports
 from backend.reports.models import Export
 from tests.console.looking import axe
 from tests.service.cast import OwnPhone, Staff, make_staff
-from tests.service.test_adherence import LAST, cohort
+from tests.service.test_adherence import cohort
 from tests.service.test_cohort import FIRST
 
+LAST = FIRST + timedelta(days=8)
 WINDOW = f"from={FIRST}&to={LAST}"
 
 
@@ -87,7 +88,7 @@ def test_a_report_is_read_exported_and_opened(
     opens: Any, cleo: Staff, ana: Staff, by: str, tmp_path: Path
 ) -> None:
     assert cleo.user.clinic
-    cohort(cleo.user.clinic, [ana], seed=1, people=3)
+    cohort(cleo.user.clinic, [ana], seed=1, people=3, last=LAST)
     told = cleo.get(f"reports/adherence?{WINDOW}&group_by=protocol")
     page = opens(cleo, f"reports?{WINDOW}")
     hand = Hand(page, by)

@@ -139,15 +139,17 @@ class Person(Life):
         self.sent.append((kind, id))
 
 
-def cohort(clinic: Clinic, staff: list[Staff], seed: int, people: int = 6) -> list[Person]:
+def cohort(
+    clinic: Clinic, staff: list[Staff], seed: int, people: int = 6, last: date = LAST
+) -> list[Person]:
     found = [Person(n, clinic, staff[n % len(staff)].user, seed) for n in range(people)]
     found[1].another_plan()
     Patient.objects.filter(pk=found[2].patient.pk).update(physiotherapist=None)
-    for n in range((LAST - FIRST).days + 1):
+    for n in range((last - FIRST).days + 1):
         for person in found:
             person.lives_on(FIRST + n * A_DAY)
     for person in found:
-        deciding.close(patient_id=person.patient.pk, now=at(LAST + A_DAY, 12, 1))
+        deciding.close(patient_id=person.patient.pk, now=at(last + A_DAY, 12, 1))
     for n, flag in enumerate(Flag.objects.order_by("raised_at", "pk")):
         if n % 3 == 0:
             flag.acknowledged_by = staff[0].user
