@@ -257,6 +257,12 @@ def test_r8_r9_r10_missed_in_a_row() -> None:
     assert alerts(days) == ["patient:nudge-3", "routine:gap-7", "routine:regress-in-phase-1"]
 
 
+@pytest.mark.parametrize("length", [2, 6, 13])
+def test_a_session_on_the_date_that_would_complete_the_row_ends_it(length: int) -> None:
+    back = gap(length)
+    assert rules_of([*back, day(length + 2)])[-1] not in ("R8", "R9", "R10")
+
+
 def test_the_first_dates_of_a_course_may_be_missed() -> None:
     assert rules_of([missed(1), missed(2), missed(3)]) == ["R13", "R13", "R8"]
 
@@ -837,6 +843,11 @@ def test_lighter_always_holds() -> None:
     days = [day(1, approval=PHASE_2), day(2, reported=URGENT)]
     lighter = Approval("phase-1", since=FIRST + timedelta(days=40))
     assert judged([*days, day(3, approval=lighter)])[-1].phase_id == "phase-1"
+
+
+def test_into_the_phase_one_is_in_by_then_nothing_begins_anew() -> None:
+    days = [day(1), day(2, approval=PHASE_2), day(3), day(4, approval=SEEN)]
+    assert [one.before.started_on for one in judged(days)[1:]] == [FIRST + timedelta(days=1)] * 3
 
 
 def test_a_course_may_begin_with_a_stop_and_with_open_items() -> None:

@@ -16,7 +16,7 @@ from protocols.engine.easing import Tally
 from protocols.engine.looking_back import Kept, looks_back_to, recalled
 from protocols.engine.progression import replay
 from protocols.engine.storing import day_as_json, day_from_json, state_as_json, state_from_json
-from tests.builders import FIRST, course, protocol
+from tests.builders import FIRST, course, day, judged, protocol
 from tests.engine.histories import History, at_size, histories
 
 SIZES = [60, pytest.param(10_000, marks=pytest.mark.campaign)]
@@ -229,3 +229,17 @@ def test_how_far_back_exit_predicates_look(when: str, expected: int) -> None:
     sessions = [on - timedelta(days=n) for n in (1, 2, 3, 20, 33, 34)]
     found = looks_back_to(replace(course(), protocol=of), state, on, sessions)
     assert (found - FIRST).days + 1 == expected
+
+
+def test_a_verdict_that_was_given_stands_where_the_chain_is_too_short_for_it() -> None:
+    """The second RED within a week is R5; cut off from the first, the same date would be R6."""
+    days = [day(1, during=6), day(2), day(3, during=6)]
+    last = judged(days)[-1]
+    assert last.rule == "R5"
+
+    kept = Kept(last.case.inherited, last.day, last.case.planned)
+    said = replace(kept, verdict=(last.rule, last.outcome))
+
+    assert [one.rule for one in recalled(course(), [kept])] == ["R6"]
+    [again] = recalled(course(), [said])
+    assert (again.rule, again.outcome) == ("R5", last.outcome)
