@@ -37,7 +37,7 @@ AuditFilters: type[In] = type(
         "__module__": __name__,
         "actor_id": Uid(required=False),
         "patient_id": Uid(required=False),
-        "action": Text(60, required=False),
+        "action": Text(60, required=False, allow_blank=True),
         "from": Instant(required=False),
         "to": Instant(required=False),
     },
@@ -134,7 +134,7 @@ class AuditEvents(StaffEndpoint):
 
 
 def _meant(asked: dict[str, Any]) -> Q:
-    equal = {name: asked[name] for name in ("actor_id", "action") if name in asked}
+    equal = {name: asked[name] for name in ("actor_id", "action") if asked.get(name)}
     meant = Q(**equal)
     if "patient_id" in asked:
         meant &= _about(asked["patient_id"])

@@ -272,3 +272,25 @@ def test_another_host_is_400(client: Client):
 def test_a_bad_page_is_400(path, query, ana):
     code = "cursor-invalid" if query.startswith("cursor") else "malformed-request"
     problem_in(ana.call("GET", f"{path}?{query}"), 400, code)
+
+
+# --- Texts in an address ------------------------------------------------------------------------
+
+TEXTS = [
+    pytest.param(name, one["name"], not one["schema"].get("minLength"), id=f"{name}-{one['name']}")
+    for name, operation in sorted(operations().items())
+    for one in operation.get("parameters", ())
+    if one["in"] == "query" and one["schema"].get("type") == "string"
+    if not {"enum", "format"} & one["schema"].keys() and one["name"] != "cursor"
+]
+
+
+@pytest.mark.parametrize(("operation", "text", "may_be_blank"), TEXTS, indirect=["operation"])
+def test_a_text_may_be_blank_where_the_description_says_so(
+    operation, text, may_be_blank, somebody, ben, grade_1
+):
+    its_own = grade_1.protocol_id if "/protocols/" in operation["where"] else ben.patient.pk
+    path = place_of(operation).replace(UNKNOWN, str(its_own))
+
+    status = somebody.call("GET", f"{path}?{text}=").status_code
+    assert (status == 400) is not may_be_blank
