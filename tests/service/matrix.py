@@ -875,7 +875,7 @@ ABOUT_PATIENTS = (
 RIGHTS = ("my_data", "erasure_ask", "erasure_take_back")
 AUDITED = (
     "caseload_list", "patient_list", "patient_create", "flag_list", "progression_list",
-    "protocol_publish", "protocol_retire", "clinic_get", "clinic_update",
+    "protocol_check", "protocol_publish", "protocol_retire", "clinic_get", "clinic_update",
     "staff_list", "staff_create", "staff_update", "audit_list", "report_adherence",
     "service_token_list", "service_token_create", "service_token_revoke",
     "export_create", "export_list", "export_get", "export_file",
