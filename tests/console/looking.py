@@ -42,3 +42,12 @@ def no_sideways_scroll(page: Any, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
     widest = page.evaluate("document.documentElement.scrollWidth")
     assert widest <= width, f"{page.url} is {widest} wide at {width}"
+
+
+def tab_to(page: Any, wanted: Any, most: int = 150) -> None:
+    """By the Tab key alone."""
+    for _ in range(most):
+        if wanted.evaluate("one => one === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError("no way by Tab")

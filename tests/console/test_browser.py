@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from allauth.mfa.totp.internal import auth
 
-from tests.console.looking import axe, axe_in_all_themes, no_sideways_scroll
+from tests.console.looking import axe, axe_in_all_themes, no_sideways_scroll, tab_to
 from tests.console.screens import SHOTS, Shot, address_of
 from tests.service.cast import OwnPhone, Staff
+from tests.service.door import totp
 
 
 @pytest.mark.parametrize("shot", SHOTS, ids=lambda shot: shot.name)
@@ -58,14 +60,34 @@ def test_keys(opens: Any, ana: Staff) -> None:
     assert not page.get_by_role("dialog").is_visible()
 
 
-def test_signing_in_by_keyboard(opens: Any, ana: Staff) -> None:
+@pytest.mark.parametrize("by_keyboard", [False, True], ids=["mouse", "keyboard"])
+def test_signing_in_with_a_second_factor(opens: Any, ana: Staff, by_keyboard: bool) -> None:
+    secret = auth.generate_totp_secret()
+    auth.TOTP.activate(ana.user, secret)
     page = opens(None, "caseload")
+
+    def gives(label: str, text: str) -> None:
+        field = page.get_by_label(label).first
+        if by_keyboard:
+            tab_to(page, field)
+            page.keyboard.type(text)
+        else:
+            field.fill(text)
+
+    def goes_on() -> None:
+        if by_keyboard:
+            page.keyboard.press("Enter")
+        else:
+            page.locator("form button[type=submit], form button:not([type])").first.click()
+
     axe(page)
-    page.get_by_label("Email").focus()
-    page.keyboard.type(ana.user.email)
-    page.keyboard.press("Tab")
-    page.keyboard.type("a long password")
-    page.keyboard.press("Enter")
+    gives("Email", ana.user.email)
+    gives("Password", "a long password")
+    goes_on()
+    page.wait_for_url("**/2fa/authenticate/**")
+    axe(page)
+    gives("Code", totp(secret))
+    goes_on()
     page.wait_for_url("**/console/caseload")
     page.get_by_text("Ana").first.click()
     page.get_by_role("button", name="Sign out").click()

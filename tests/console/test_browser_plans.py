@@ -13,7 +13,7 @@ from django.utils import timezone
 from backend.care.models import Assignment, Progression
 from backend.clinics.models import Episode
 from protocols.models import ProtocolVersion
-from tests.console.looking import axe, axe_in_all_themes, no_sideways_scroll
+from tests.console.looking import axe, axe_in_all_themes, no_sideways_scroll, tab_to
 from tests.service.cast import OwnPhone, Staff
 from tests.service.test_progressions import DAY, Story
 
@@ -59,15 +59,6 @@ def story(past: Past, ana: Staff, ben: OwnPhone, thigh: Episode, grade_1: Protoc
     return story
 
 
-def tab_to(page: Any, wanted: Any, most: int = 150) -> None:
-    """By the Tab key alone."""
-    for _ in range(most):
-        if wanted.evaluate("one => one === document.activeElement"):
-            return
-        page.keyboard.press("Tab")
-    raise AssertionError("no way by Tab")
-
-
 def status() -> str:
     return Progression.objects.latest("computed_at").status
 
@@ -85,63 +76,98 @@ def test_a_proposal_can_be_used_by_everybody(opens: Any, story: Story) -> None:
     axe_in_all_themes(page)
 
 
-def test_approving_with_changes_by_mouse(opens: Any, story: Story) -> None:
-    page = opens(story.ana, "reviews")
-    page.get_by_role("link", name="Ben Patient").click()
+@pytest.fixture(params=["mouse", "keyboard"])
+def by_keyboard(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param == "keyboard")
+
+
+def opened(page: Any, by_keyboard: bool) -> None:
+    """The first proposal of the queue."""
+    if by_keyboard:
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Enter")
+    else:
+        page.get_by_role("link", name="Ben Patient").click()
     page.get_by_text("1 of 1 in queue").wait_for()
-    page.get_by_text("Adjust doses").click()
-    page.locator(".dose input").first.fill("1")
-    page.get_by_label("To the patient").first.fill("We start gently.")
-    page.get_by_role("button", name="Approve with changes").click()
+
+
+def filled(page: Any, field: Any, text: str, by_keyboard: bool) -> None:
+    if not by_keyboard:
+        field.fill(text)
+        return
+    tab_to(page, field)
+    page.keyboard.press("Control+A")
+    page.keyboard.type(text)
+
+
+def pressed(page: Any, target: Any, by_keyboard: bool) -> None:
+    if by_keyboard:
+        tab_to(page, target)
+        page.keyboard.press("Enter")
+    else:
+        target.click()
+
+
+def test_approving(opens: Any, story: Story, by_keyboard: bool) -> None:
+    page = opens(story.ana, "reviews")
+    opened(page, by_keyboard)
+    if by_keyboard:
+        page.keyboard.press("a")
+    else:
+        page.get_by_role("button", name="Approve", exact=False).first.click()
+    page.wait_for_url("**/console/reviews")
+    assert status() == "approved"
+
+
+def test_approving_with_changes(opens: Any, story: Story, by_keyboard: bool) -> None:
+    page = opens(story.ana, "reviews")
+    opened(page, by_keyboard)
+    pressed(page, page.locator("summary").filter(has_text="Adjust doses"), by_keyboard)
+    filled(page, page.locator(".dose input").first, "1", by_keyboard)
+    filled(page, page.get_by_label("To the patient").first, "We start gently.", by_keyboard)
+    pressed(page, page.get_by_role("button", name="Approve with changes"), by_keyboard)
     page.wait_for_url("**/console/reviews")
     page.get_by_text("Approved with changes: Ben Patient").wait_for()
     assert status() == "modified"
 
 
-def test_approving_by_keyboard(opens: Any, story: Story) -> None:
+def test_declining_asks_why(opens: Any, story: Story, by_keyboard: bool) -> None:
     page = opens(story.ana, "reviews")
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/console/reviews/*")
-    page.keyboard.press("a")
-    page.wait_for_url("**/console/reviews")
-    assert status() == "approved"
-
-
-def test_declining_by_keyboard_asks_why(opens: Any, story: Story) -> None:
-    page = opens(story.ana, "reviews")
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/console/reviews/*")
-    page.keyboard.press("d")
+    opened(page, by_keyboard)
     dialog = page.get_by_role("dialog")
-    dialog.wait_for()
-    axe(page)
-    page.keyboard.press("ArrowDown")  # the first reason
-    page.keyboard.press("Tab")
-    page.keyboard.type("Seen in the clinic.")
-    tab_to(page, dialog.get_by_role("button", name="Decline"))
-    page.keyboard.press("Enter")
+    if by_keyboard:
+        page.keyboard.press("d")
+        dialog.wait_for()
+        axe(page)
+        page.keyboard.press("ArrowDown")  # the first reason
+    else:
+        page.get_by_role("link", name="Decline").click()
+        dialog.get_by_label("Reason").select_option("new_finding")
+    filled(page, dialog.get_by_label("Why"), "Seen in the clinic.", by_keyboard)
+    pressed(page, dialog.get_by_role("button", name="Decline"), by_keyboard)
     page.wait_for_url("**/console/reviews")
     assert status() == "declined"
 
 
-def test_a_stale_decision_is_refused_and_reloaded(opens: Any, story: Story) -> None:
+def test_a_stale_decision_is_refused_and_reloaded(
+    opens: Any, story: Story, by_keyboard: bool
+) -> None:
     page = opens(story.ana, "reviews")
-    page.get_by_role("link", name="Ben Patient").click()
+    opened(page, by_keyboard)
     on = story.ben.today - 3 * DAY
     left_out = ("id", "derived", "received_at", "history_count", "revision")
     for told in story.ben.get(f"me/sessions?from={on}&to={on}")["items"]:
         body = {name: value for name, value in told.items() if name not in left_out}
         story.ben.put(f"me/sessions/{told['id']}", body | {"revision": 2, "pain_during": 1})
 
-    page.get_by_label("To the patient").first.fill("Kept")
-    page.get_by_role("button", name="Approve", exact=False).first.click()
+    approve = page.get_by_role("button", name="Approve", exact=False).first
+    filled(page, page.get_by_label("To the patient").first, "Kept", by_keyboard)
+    pressed(page, approve, by_keyboard)
     page.get_by_text("New data came in while this was open").wait_for()
     page.get_by_role("row", name="Worst pain during exercise").first.wait_for()
     assert page.get_by_label("To the patient").first.input_value() == "Kept"
     axe(page)
-    page.get_by_role("button", name="Approve", exact=False).first.click()
+    pressed(page, approve, by_keyboard)
     page.wait_for_url("**/console/reviews")
     assert status() == "approved"
 
@@ -218,7 +244,6 @@ def test_assigning_without_scripts(opens: Any, ana: Staff, patient: OwnPhone, gr
     page.get_by_text("Assigned:").wait_for()
 
 
-@pytest.mark.parametrize("by_keyboard", [False, True], ids=["mouse", "keyboard"])
 def test_tailoring_and_pausing(
     opens: Any, ana: Staff, patient: OwnPhone, thigh: Episode, grade_1: Any, by_keyboard: bool
 ) -> None:

@@ -19,7 +19,7 @@ from backend.audit.models import AuditEvent
 from backend.console.frame import SEEN, Screen
 from backend.urls import CONSOLE
 from tests.console.conftest import browses
-from tests.console.screens import SHOTS, Shot, address_of
+from tests.console.screens import ROOT, SHOTS, Shot, address_of
 from tests.service.cast import OwnPhone, Somebody, Staff, make_patient, session_token
 from tests.service.door import totp
 
@@ -292,3 +292,10 @@ def test_a_session_of_somebody_who_left_opens_nothing(ana: Staff) -> None:
 def test_who_signs_out_may_sign_in_again(ana: Staff) -> None:
     answer = browses(ana).post("/accounts/logout/")
     assert (answer.status_code, answer["Location"]) == (302, "/accounts/login/")
+
+
+def test_what_is_folded_can_be_reached_by_the_tab_key() -> None:
+    """Chromium leaves out the summary of details that have a tabindex of -1, and all within."""
+    told = {one.name: one.read_text() for one in (ROOT / "backend").glob("**/*.html")}
+    assert len(told) > 50
+    assert [name for name, text in told.items() if re.search(r"<details[^>]*tabindex", text)] == []
