@@ -26,7 +26,8 @@ MOST = 100  # plans that are looked at: a page waits for it
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Count:
-    """`met` of `patients` would meet it; of `unknown` the value is missing, or not kept."""
+    """`met` of `patients` would meet it; of `unknown` the value is missing, or not kept. Whoever
+    has two plans for the condition counts once for each."""
 
     pointer: str
     patients: int

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from backend.reports import exports
 from backend.reports.models import Export
-from tests.console.looking import axe
+from tests.console.looking import axe, tab_to
 from tests.service.cast import OwnPhone, Staff, make_staff
 from tests.service.test_adherence import cohort
 from tests.service.test_cohort import FIRST
@@ -33,7 +33,7 @@ class Hand:
         if self.has_mouse:
             target.click()
         else:
-            self._reach(target)
+            tab_to(self.page, target)
             self.page.keyboard.press("Enter")
 
     def fills(self, label: str, text: str) -> None:
@@ -41,7 +41,7 @@ class Hand:
         if self.has_mouse:
             field.fill(text)
         else:
-            self._reach(field)
+            tab_to(self.page, field)
             self.page.keyboard.press("Control+A")
             self.page.keyboard.type(text)
 
@@ -51,7 +51,7 @@ class Hand:
             field.fill(text)
         else:
             year, month, day = text.split("-")
-            self._reach(field)
+            tab_to(self.page, field)
             self.page.keyboard.type(f"{month}{day}{year}")
 
     def chooses(self, label: str, option: str) -> None:
@@ -59,7 +59,7 @@ class Hand:
         if self.has_mouse:
             field.select_option(label=option)
         else:
-            self._reach(field)
+            tab_to(self.page, field)
             self.page.keyboard.type(option[:12])
 
     def ticks(self, label: str) -> None:
@@ -67,16 +67,8 @@ class Hand:
         if self.has_mouse:
             field.click()
         else:
-            self._reach(field)
+            tab_to(self.page, field)
             self.page.keyboard.press("Space")
-
-    def _reach(self, target: Any) -> None:
-        """By Tab, as somebody without a mouse gets there."""
-        for _ in range(150):
-            if target.evaluate("element => element === document.activeElement"):
-                return
-            self.page.keyboard.press("Tab")
-        raise AssertionError(f"Tab does not reach {target}")
 
 
 @pytest.fixture(params=["mouse", "keyboard"])
