@@ -23,7 +23,7 @@ from rich.table import Table
 
 from tests.campaigns.same_script import Script
 from tests.campaigns.sameness import Both, Row
-from tests.campaigns.two_services import Service, Services, both, until
+from tests.campaigns.two_services import Service, Services, both, until, working
 
 DATABASE_URL = os.environ.get("TEST_DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/rehab"
 REDIS_URL = os.environ.get("TEST_REDIS_URL") or "redis://127.0.0.1:6379/9"
@@ -60,14 +60,15 @@ def missing() -> str:
 def run(services: Services, *, small: bool) -> Both:
     found = Both(services)
     health = found.rows["readyz"] = Row()
-    health.differences += _readiness(services, health)
+    with working(services):
+        health.differences += _readiness(services, health)
+        if not small:
+            health.differences += [
+                f"{service.name}: no sign of life from its clock within {BEATS_WITHIN_S} s"
+                for service in services
+                if until(_beaten_again(service), BEATS_WITHIN_S) > BEATS_WITHIN_S
+            ]
     Script(found, small=small).run()
-    if not small:
-        health.differences += [
-            f"{service.name}: no sign of life from its clock within {BEATS_WITHIN_S} s"
-            for service in services
-            if until(_beaten_again(service), BEATS_WITHIN_S) > BEATS_WITHIN_S
-        ]
     return found
 
 

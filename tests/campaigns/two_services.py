@@ -86,9 +86,10 @@ Services = tuple[Service, Service]
 
 @contextmanager
 def both(database_url: str, redis_url: str, *, pages: bool = False) -> Iterator[Services]:
-    """Both filled, serving, and with a worker; `pages`: with the files that pages need.
+    """Both filled and serving; `pages`: with the files that pages need. Nothing is left afterwards.
 
-    Nothing is left afterwards.
+    Their clocks stand until they are `working`, since what a sweep comes by for would depend on
+    the moment. `settle` does all of it.
     """
     with ExitStack() as stack:
         key = secrets.token_urlsafe(50)
@@ -104,10 +105,25 @@ def both(database_url: str, redis_url: str, *, pages: bool = False) -> Iterator[
             list(pool.map(fill, services))
             if pages:
                 list(pool.map(_collect, services))
-        processes = [part for service in services for part in _started(service, stack)]
+        for service in services:
+            web = Web(env=service.env)
+            stack.callback(web.end)
+            service.env["PORT"] = str(web.port)
         yield services
-        for part in processes:  # all at once; then each is waited for
-            os.kill(part.pid, signal.SIGTERM)
+
+
+@contextmanager
+def working(services: Services) -> Iterator[None]:
+    """With a worker and its clock beside each."""
+    with ExitStack() as stack:
+        workers = []
+        for service in services:
+            log = Path(service.env["VAR_DIR"]) / "worker.log"
+            workers.append(Process(*WORKER, env=service.env, log=log))
+            stack.callback(workers[-1].end)
+        yield
+        for worker in workers:  # all at once; then each is waited for
+            os.kill(worker.pid, signal.SIGTERM)
 
 
 @contextmanager
@@ -197,15 +213,6 @@ def _collect(service: Service) -> None:
         env=service.env,
         check=True,
     )
-
-
-def _started(service: Service, stack: ExitStack) -> list[Process]:
-    worker = Process(*WORKER, env=service.env, log=Path(service.env["VAR_DIR"]) / "worker.log")
-    stack.callback(worker.end)
-    web = Web(env=service.env)
-    stack.callback(web.end)
-    service.env["PORT"] = str(web.port)
-    return [worker, web]
 
 
 def until(good: Callable[[], bool], within_s: float) -> float:

@@ -44,10 +44,14 @@ def no_sideways_scroll(page: Any, width: int) -> None:
     assert widest <= width, f"{page.url} is {widest} wide at {width}"
 
 
-def tab_to(page: Any, wanted: Any, most: int = 150) -> None:
-    """By the Tab key alone."""
-    for _ in range(most):
-        if wanted.evaluate("one => one === document.activeElement"):
+def tab_to(page: Any, wanted: Any) -> None:
+    """By the Tab key alone, to this or to the first thing of this selector."""
+    for _ in range(150):
+        if isinstance(wanted, str):
+            is_there = page.evaluate("one => document.activeElement.matches(one)", wanted)
+        else:
+            is_there = wanted.evaluate("one => one === document.activeElement")
+        if is_there:
             return
         page.keyboard.press("Tab")
-    raise AssertionError("no way by Tab")
+    raise AssertionError(f"no way by Tab to {wanted}")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from backend.care.models import Assessment, Flag
-from tests.console.looking import axe, no_sideways_scroll
+from tests.console.looking import axe, no_sideways_scroll, tab_to
 from tests.service.cast import OwnPhone, Staff
 
 
@@ -91,6 +91,7 @@ def test_a_patient_from_tab_to_tab_by_keyboard(opens: Any, ana: Staff, waiting: 
                       (1, "Overview")):  # fmt: skip
         page.keyboard.press(str(key))
         page.locator(f".tabs a[aria-current]:text-is('{name}')").wait_for()
+        page.wait_for_load_state()
     page.locator(".chart-timeline .chart-box").focus()
     page.keyboard.press("End")
     assert "2" in page.locator(".chart-timeline .chart-reading").text_content()
@@ -169,12 +170,3 @@ def test_print_leaves_out_what_is_pressed(opens: Any, ana: Staff, waiting: OwnPh
     page.get_by_role("heading", name=waiting.patient.display_name).wait_for()
     for hidden in (".side", ".top", ".filters", "main .actions"):
         assert not page.locator(hidden).first.is_visible(), hidden
-
-
-def tab_to(page: Any, selector: str) -> None:
-    """Press Tab until the focus is there."""
-    for _ in range(60):
-        if page.evaluate("selector => document.activeElement.matches(selector)", selector):
-            return
-        page.keyboard.press("Tab")
-    raise AssertionError(f"no Tab leads to {selector}")

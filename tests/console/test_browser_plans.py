@@ -89,6 +89,7 @@ def opened(page: Any, by_keyboard: bool) -> None:
     else:
         page.get_by_role("link", name="Ben Patient").click()
     page.get_by_text("1 of 1 in queue").wait_for()
+    page.wait_for_load_state()  # keys are listened to from then on
 
 
 def filled(page: Any, field: Any, text: str, by_keyboard: bool) -> None:
