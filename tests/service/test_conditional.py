@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 import time_machine
+from django.db import transaction
 from django.utils import timezone
 
 from backend.clinics.models import Episode
@@ -115,11 +117,15 @@ def office(
 # --- Reading ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("operation", sorted(TAGGED))
 def test_what_one_has_is_not_sent_again(
-    clock: time_machine.Traveller, office: Office, operation: str
+    clock: time_machine.Traveller, office: Office, subtests: pytest.Subtests
 ) -> None:
-    path, who = office.paths[operation], office.who(operation)
+    for operation in sorted(TAGGED):
+        with subtests.test(operation):
+            is_not_sent_again(clock, office.who(operation), office.paths[operation])
+
+
+def is_not_sent_again(clock: time_machine.Traveller, who: Somebody, path: str) -> None:
     first = who.call("GET", path)
     tag = first["ETag"]
     assert first.status_code == 200
@@ -271,6 +277,7 @@ def change(office: Office, grade_1: ProtocolVersion) -> Callable[..., Answer]:
 
 
 Change = Callable[..., Answer]
+Each = Callable[[set[str]], Iterator[tuple[str, AbstractContextManager[None]]]]
 
 
 @pytest.fixture
@@ -286,11 +293,30 @@ def ready(office: Office) -> Callable[[str], None]:
     return ready
 
 
-@pytest.mark.parametrize("operation", sorted(REQUIRED | OPTIONAL))
+@pytest.fixture
+def each(ready: Callable[[str], None], subtests: pytest.Subtests) -> Each:
+    """Of these operations one after the other, each in the same office: what was done is taken
+    back."""
+
+    @contextmanager
+    def tried(operation: str) -> Iterator[None]:
+        with subtests.test(operation), transaction.atomic():
+            ready(operation)
+            yield
+            transaction.set_rollback(True)
+
+    return lambda operations: ((one, tried(one)) for one in sorted(operations))
+
+
 def test_a_stale_tag_is_refused_and_the_newest_one_told(
-    office: Office, change: Change, ready: Callable[[str], None], operation: str
+    office: Office, change: Change, each: Each
 ) -> None:
-    ready(operation)
+    for operation, tried in each(REQUIRED | OPTIONAL):
+        with tried:
+            is_refused_with_a_stale_tag(office, change, operation)
+
+
+def is_refused_with_a_stale_tag(office: Office, change: Change, operation: str) -> None:
     tag = current(office, operation)
     before = everything(library=False)
     for stale in ('"stale"', f"W/{tag}", tag[1:-1], "", '"a", "b"', f'"{tag[1:-1]}x"'):
@@ -308,30 +334,26 @@ def test_a_stale_tag_is_refused_and_the_newest_one_told(
         assert change(operation, If_Match=tag).status_code == 412, "it is stale now"
 
 
-@pytest.mark.parametrize("operation", sorted(REQUIRED | OPTIONAL))
-def test_any_version_will_do_where_one_says_so(
-    change: Change, ready: Callable[[str], None], operation: str
-) -> None:
-    ready(operation)
-
-    assert change(operation, If_Match="*").status_code in (200, 201, 202)
+def test_any_version_will_do_where_one_says_so(change: Change, each: Each) -> None:
+    for operation, tried in each(REQUIRED | OPTIONAL):
+        with tried:
+            assert change(operation, If_Match="*").status_code in (200, 201, 202)
 
 
-@pytest.mark.parametrize("operation", sorted(REQUIRED))
-def test_what_alters_a_plan_names_the_version_it_alters(
-    change: Change, ready: Callable[[str], None], operation: str
-) -> None:
-    ready(operation)
-    before = everything(library=False)
-    refused = change(operation)
+def test_what_alters_a_plan_names_the_version_it_alters(change: Change, each: Each) -> None:
+    for operation, tried in each(REQUIRED):
+        with tried:
+            before = everything(library=False)
+            refused = change(operation)
 
-    assert (refused.status_code, refused.json()["code"]) == (428, "precondition-required")
-    assert everything(library=False) == before
+            assert (refused.status_code, refused.json()["code"]) == (428, "precondition-required")
+            assert everything(library=False) == before
 
 
-@pytest.mark.parametrize("operation", sorted(OPTIONAL))
-def test_elsewhere_the_tag_is_optional(change: Change, operation: str) -> None:
-    assert change(operation).status_code == 200
+def test_elsewhere_the_tag_is_optional(change: Change, each: Each) -> None:
+    for operation, tried in each(OPTIONAL):
+        with tried:
+            assert change(operation).status_code == 200
 
 
 def test_a_tag_is_of_this_person_and_this_thing(office: Office, bea: OwnPhone) -> None:

@@ -22,7 +22,7 @@ def campaign(*asked: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("asked", [["--only", "dates"], ["--library", "--only", "rules"]])
 def test_what_is_changed_is_noticed(asked: list[str]) -> None:
-    ended = campaign(*asked, "--quick", "--sample", "4", "--seed", "3")
+    ended = campaign(*asked, "--quick", "--sample", "2", "--seed", "3")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "100.0%" in ended.stdout
 

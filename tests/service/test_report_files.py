@@ -9,11 +9,12 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 import time_machine
@@ -63,17 +64,22 @@ def dan(harbour: Clinic) -> Staff:
 @pytest.fixture
 def cohort(ana: Staff, harbour: Clinic, grade_1: Any, clock: Any) -> list[OwnPhone]:
     """Eight people with four weeks in the day book, each with figures of their own."""
-    people = []
+    people: list[OwnPhone] = []
+    plan = Assignment()
     for number, name in enumerate(NAMES):
         one = make_patient(harbour, f"P{number}", START, ana.user)
         episode = make_episode(one.patient, ana.user, START)
-        plan = ana.assigns(grade_1, to=one.patient, episode=episode, on=one.today)
+        if not people:
+            given = ana.assigns(grade_1, to=one.patient, episode=episode, on=one.today)
+            plan = Assignment.objects.get(pk=given["id"])
+        else:  # the others have the same
+            plan = copy(plan)
+            plan.pk, plan.patient, plan.episode = uuid4(), one.patient, episode
+            plan.save(force_insert=True)
         Patient.objects.filter(pk=one.patient.pk).update(
             given_name=name, last_received_at=START + (DATES + 1 - 2 * number) * A_DAY
         )
-        ClosedDay.objects.bulk_create(
-            booked(Assignment.objects.get(pk=plan["id"]), day, number) for day in range(DATES)
-        )
+        ClosedDay.objects.bulk_create(booked(plan, day, number) for day in range(DATES))
         people.append(one)
     clock.move_to(START + (DATES + 2) * A_DAY)
     return people
