@@ -116,8 +116,8 @@ class There:
     asked: set[str] = field(default_factory=set)
 
     def put_into(self, case: Any) -> None:
-        """Most requests that are right get ids and days that exist, the first of each operation
-        for certain."""
+        """Most requests that are right get ids and days that exist. The first of each operation
+        does for certain, and is asked without a query."""
         if case.meta.generation.mode is GenerationMode.NEGATIVE:
             return
         case.query, case.body = _in_range(case.query), _in_range(case.body)
@@ -134,7 +134,8 @@ class There:
                 case.path_parameters["id"] = id
                 if "date" in case.path_parameters:
                     case.path_parameters["date"] = self.fields["local_date"]
-        case.query = {**(case.query or {}), **self.queries.get(case.operation.path, {})}
+        query = {} if is_first else case.query or {}
+        case.query = {**query, **self.queries.get(case.operation.path, {})}
         case.body = self._filled(case.body)
 
     def _filled(self, value: Any) -> Any:
