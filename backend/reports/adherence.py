@@ -224,7 +224,8 @@ KEYS: Mapping[Grouping | None, Key] = {
 
 
 def _flag(name: str) -> Case:
-    return Case(When(**{name: True}, then=1), default=0, output_field=IntegerField())
+    """1 or nothing, to be counted."""
+    return Case(When(**{name: True}, then=1), output_field=IntegerField())
 
 
 def _columns(part: Combinable) -> dict[str, Combinable]:
@@ -262,7 +263,8 @@ HEARD = F("patient__last_received_at")
 
 
 def _lived(scope: Scope, grouping: Grouping | None) -> tuple[list[str], tuple[Any, ...]]:
-    """`lived`: dates, with what was done, and what of due is `known`. `plans`: whose they are."""
+    """`lived`: dates, with what was done, and what of due is `known`, or not heard of. `plans`:
+    whose they are."""
     key = KEYS[grouping]
     columns = _columns(key.of_day)
     if grouping is not Grouping.EXERCISE_KIND:
@@ -283,6 +285,7 @@ def _lived(scope: Scope, grouping: Grouping | None) -> tuple[list[str], tuple[An
         rows = "unfolded"
     parts.append(
         "lived AS (SELECT *, completed + partial AS done, "  # noqa: S608  # names of ours
+        "silent * (due - completed - partial - skipped) AS not_heard, "
         f"due - silent * (due - completed - partial - skipped) AS known FROM {rows})"
     )
     parts.append(f"plans (plan, patient, belongs, several, heard) AS ({of_plans})")
@@ -320,7 +323,7 @@ def _run(
 # --- Sums -------------------------------------------------------------------------------------
 
 
-SUMMED = ("known", "completed", "partial", "skipped", "excused", "dose", "sessions", "late")
+SUMMED = ("completed", "partial", "skipped", "excused", "dose", "sessions", "late")
 # What was missed of a plan so far, at the ends of rows: where the next date has something done. A
 # row is as long as what came to it since the end of the one before.
 ROWS_IN_ORDER = f"""
@@ -351,7 +354,7 @@ def _rows_as_bits(scope: Scope) -> str:
     place = f"4 * (day - DATE '{scope.first.isoformat()}')"
     return f"""
         BIT_OR(CAST(CAST({digit} AS bit(4)) AS bit({4 * count})) >> ({place}))
-            FILTER (WHERE known > 0) AS bits"""
+            FILTER (WHERE due > 0) AS bits"""
 
 
 def _as_letters() -> str:
@@ -373,9 +376,10 @@ def _rows_in(letters: str, least: int) -> str:
 
 
 SUMMED_OF_PLAN = f"""
-    SELECT plan, part, MAX(closed) AS closed, SUM(due - known) AS not_heard,
-        SUM(active) AS active, SUM(told) AS told, {", ".join(f"SUM({n}) AS {n}" for n in SUMMED)},
-        SUM(done) AS done"""
+    MAX(closed) AS closed, SUM(due) AS due, SUM(not_heard) AS not_heard, COUNT(active) AS active,
+    COUNT(told) AS told, {", ".join(f"SUM({name}) AS {name}" for name in SUMMED)}"""
+OF_PARTS = (Grouping.PHASE, Grouping.WEEK, Grouping.EXERCISE_KIND)
+WHAT_FOLLOWS = "due - not_heard AS known, completed + partial AS done"
 ANY_ORDER = f"""
 letters AS MATERIALIZED (SELECT plan, part, {_as_letters()} AS told FROM sums),
 missing AS MATERIALIZED (
@@ -389,7 +393,9 @@ def _per_plan(scope: Scope, grouping: Grouping | None, *, has_rows: bool) -> lis
     """`per`: sums of each plan, or of each part of it, with whom they belong to."""
     is_in_any_order = has_rows and connection.vendor == "postgresql"
     bits = f", {_rows_as_bits(scope)}" if is_in_any_order else ""
-    parts = [f"sums AS MATERIALIZED ({SUMMED_OF_PLAN}{bits} FROM lived GROUP BY plan, part)"]
+    part, by = ("part", "plan, part") if grouping in OF_PARTS else ("''", "plan")
+    counted = f"SELECT plan, {part} AS part, {SUMMED_OF_PLAN}{bits} FROM lived GROUP BY {by}"  # noqa: S608
+    parts = [f"sums AS MATERIALIZED (SELECT *, {WHAT_FOLLOWS} FROM ({counted}) AS counted)"]  # noqa: S608
     short, rest = "0 AS short, 0 AS long", ""
     if has_rows:
         parts.append(ANY_ORDER if is_in_any_order else ROWS_IN_ORDER)
@@ -403,16 +409,20 @@ def _per_plan(scope: Scope, grouping: Grouping | None, *, has_rows: bool) -> lis
     return parts
 
 
+TOLD = ("not_heard", "(1 - several) * active", "(1 - several) * told", "short", "long", "known",
+        *SUMMED)  # fmt: skip
+# Whole numbers, and no decimals of any size as PostgreSQL would have it.
 GROUPS = f"""
-SELECT key, MAX(closed), SUM(not_heard), SUM((1 - several) * active), SUM((1 - several) * told),
-    SUM(short), SUM(long), {", ".join(f"SUM({name})" for name in SUMMED)}
+SELECT key, MAX(closed), {", ".join(f"CAST(SUM({name}) AS bigint)" for name in TOLD)}
 FROM per GROUP BY key
 """  # noqa: S608  # names of ours
 # How many patients of a group have the same due and done.
 EACH = f"""
-SELECT key, NULL, known, done, COUNT(*), {", ".join(["0"] * (len(SUMMED) + 2))}
-FROM (SELECT key, patient, SUM(known) AS known, SUM(done) AS done FROM per GROUP BY key, patient)
-    AS each_of
+SELECT key, NULL, known, done, COUNT(*), {", ".join(["0"] * (len(TOLD) - 3))}
+FROM (
+    SELECT key, patient, CAST(SUM(known) AS bigint) AS known, CAST(SUM(done) AS bigint) AS done
+    FROM per GROUP BY key, patient
+) AS each_of
 GROUP BY key, known, done
 """  # noqa: S608  # names of ours
 DAYS = """
@@ -420,7 +430,7 @@ DAYS = """
     SELECT key, patient, day, MAX(active) AS active, MAX(told) AS told
     FROM keyed GROUP BY key, patient, day
 )
-SELECT key, SUM(active), SUM(told) FROM days GROUP BY key
+SELECT key, COUNT(active), COUNT(told) FROM days GROUP BY key
 """
 WEEKS = f"""
 , weeks AS (

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from itertools import groupby
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -96,6 +96,16 @@ def _plain(text: str) -> bytes:
     return text.encode().lower()
 
 
+class Found(NamedTuple):
+    """A reason as it stands in the database: a row that begins as `WHOSE`, and what makes a reason
+    of it. Of a whole clinic only those of one page are made."""
+
+    row: Sequence[Any]
+    tier: Tier
+    since: datetime
+    made: Callable[[Sequence[Any], Tier, datetime], Reason]
+
+
 @dataclass(slots=True)
 class Case:
     """A patient with the reasons to look at him. The tier he is in, and since when, is kept as they
@@ -103,22 +113,24 @@ class Case:
 
     name: Name
     status: str
-    reasons: list[Reason] = field(default_factory=list)
+    found: list[Found] = field(default_factory=list)
     rank: int = len(RANKS)
     waiting_since: datetime = NEVER  # the oldest reason of the tier he is in
 
-    def add(self, reason: Reason) -> None:
-        self.reasons.append(reason)
-        rank = RANKS[reason.tier]
-        if (rank, reason.since) < (self.rank, self.waiting_since):
-            self.rank, self.waiting_since = rank, reason.since
+    def add(self, one: Found) -> None:
+        self.found.append(one)
+        rank = RANKS[one.tier]
+        if (rank, one.since) < (self.rank, self.waiting_since):
+            self.rank, self.waiting_since = rank, one.since
 
     @property
     def tier(self) -> Tier:
         return IN_ORDER[self.rank]
 
-    def in_order(self) -> list[Reason]:
-        return sorted(self.reasons, key=lambda one: (RANKS[one.tier], one.since, one.code))
+    def reasons(self) -> list[Reason]:
+        """In order of need."""
+        made = [one.made(one.row, one.tier, one.since) for one in self.found]
+        return sorted(made, key=lambda one: (RANKS[one.tier], one.since, one.code))
 
     @property
     def place(self) -> tuple[int, datetime, Name]:
@@ -141,33 +153,23 @@ def caseload_of(patients: PatientQuerySet, *, now: datetime) -> Caseload:
     """The list of these patients. Five queries. Who was discharged is on it for flags alone."""
     live = patients.filter(status__in=LIVE)
     found: dict[UUID, Case] = {}
-    for row, reason in _reasons(patients, live, now):
-        case = found.get(row.id)
+    for one in _reasons(patients, live, now):
+        case = found.get(one.row[0])
         if case is None:
-            name = Name(_plain(row.family), _plain(row.given), row.id)
-            case = found[row.id] = Case(name, row.status)
-        case.add(reason)
+            id, family, given, status = one.row[:4]
+            case = found[id] = Case(Name(_plain(family), _plain(given), id), status)
+        case.add(one)
     cases = sorted(found.values(), key=lambda case: case.place)
     counts = Counter(case.tier for case in cases)
     counts[Tier.ON_TRACK] = live.count() - sum(case.status in LIVE for case in cases)
     return Caseload(cases, {tier: counts[tier] for tier in Tier}, live)
 
 
-class _Who(NamedTuple):
-    id: UUID
-    family: str
-    given: str
-    status: str
-    timezone: str
-
-
 WHO = ("id", "family_name", "given_name", "status", "timezone")
 WHOSE = tuple(f"patient__{name}" for name in WHO)
 
 
-def _reasons(
-    patients: PatientQuerySet, live: PatientQuerySet, now: datetime
-) -> Iterable[tuple[_Who, Reason]]:
+def _reasons(patients: PatientQuerySet, live: PatientQuerySet, now: datetime) -> Iterable[Found]:
     yield from _flagged(patients)
     yield from _waiting(live)
     yield from _of_concern(live)
@@ -175,71 +177,96 @@ def _reasons(
     yield from _never_signed_in(live, now)
 
 
-def _flagged(patients: PatientQuerySet) -> Iterable[tuple[_Who, Reason]]:
+@lru_cache(maxsize=4096)
+def _begins(on: date, zone: str) -> datetime:
+    """When a date begins, in UTC: moments of one zone are compared much faster."""
+    return datetime.combine(on, time.min, ZoneInfo(zone)).astimezone(UTC)
+
+
+def _flagged(patients: PatientQuerySet) -> Iterable[Found]:
     """Every open flag, also one that somebody has acknowledged: it is not resolved."""
-    rows = Flag.objects.filter(status__in=OPEN, patient__in=patients).values_list(
-        *WHOSE, "code", "level", "raised_at", "observed_on", "occurrences", "status", "id"
-    )
-    for *who, code, level, raised_at, on, occurrences, status, id in rows:
+
+    def made(row: Sequence[Any], tier: Tier, since: datetime) -> Reason:
+        code, level, _, on, occurrences, status, id = row[len(WHO) :]
         params = {
             "level": level,
             "observed_on": on.isoformat(),
             "occurrences": occurrences,
             "status": status,
         }
-        tier = TIER_OF_LEVEL[Flag.Level(level)]
-        yield _Who(*who), Reason(code, tier, raised_at, params, flag_id=id)
+        return Reason(code, tier, since, params, flag_id=id)
 
-
-def _waiting(patients: PatientQuerySet) -> Iterable[tuple[_Who, Reason]]:
-    """Proposals that nobody has answered. A step back has acted already, and says so."""
-    rows = Progression.objects.filter(
-        status=Progression.Status.PROPOSED, patient__in=patients
-    ).values_list(
-        *WHOSE,
-        "recommendation",
-        "from_phase_id",
-        "to_phase_id",
-        "on",
-        "waiting_since",
-        "assignment_id",
-        "id",
+    rows = Flag.objects.filter(status__in=OPEN, patient__in=patients).values_list(
+        *WHOSE, "code", "level", "raised_at", "observed_on", "occurrences", "status", "id"
     )
-    for *who, recommendation, from_id, to_id, on, since, assignment_id, id in rows:
+    for row in rows:
+        _, level, raised_at, *_ = row[len(WHO) :]
+        yield Found(row, TIER_OF_LEVEL[Flag.Level(level)], raised_at, made)
+
+
+def _waiting(patients: PatientQuerySet) -> Iterable[Found]:
+    """Proposals that nobody has answered. A step back has acted already, and says so."""
+
+    def code_of(recommendation: str) -> str:
         is_back = recommendation == Progression.Recommendation.STEP_BACK
-        code = "stepped_back" if is_back else "progression_waiting"
+        return "stepped_back" if is_back else "progression_waiting"
+
+    def made(row: Sequence[Any], tier: Tier, since: datetime) -> Reason:
+        _, recommendation, from_id, to_id, on, assignment_id, id = row[len(WHO) :]
         params = {
             "recommendation": recommendation,
             "date": on.isoformat(),
             "from_phase_id": from_id,
         }
         params |= {"to_phase_id": to_id} if to_id else {}
-        yield (
-            _Who(*who),
-            Reason(
-                code, TIERS[code], since, params, progression_id=id, assignment_id=assignment_id
-            ),
-        )
+        code = code_of(recommendation)
+        return Reason(code, tier, since, params, progression_id=id, assignment_id=assignment_id)
+
+    rows = Progression.objects.filter(
+        status=Progression.Status.PROPOSED, patient__in=patients
+    ).values_list(
+        *WHOSE,
+        "waiting_since",
+        "recommendation",
+        "from_phase_id",
+        "to_phase_id",
+        "on",
+        "assignment_id",
+        "id",
+    )
+    for row in rows:
+        since, recommendation, *_ = row[len(WHO) :]
+        yield Found(row, TIERS[code_of(recommendation)], since, made)
 
 
-def _of_concern(patients: PatientQuerySet) -> Iterable[tuple[_Who, Reason]]:
+def _of_concern(patients: PatientQuerySet) -> Iterable[Found]:
     """What the dates of courses that go on say by themselves."""
+
+    def made(row: Sequence[Any], tier: Tier, since: datetime) -> Reason:
+        id, one = row[len(WHO) :]
+        params = one["params"] | {"date": one["on"]}
+        return Reason(one["code"], tier, since, params, assignment_id=id)
+
     rows = Assignment.objects.filter(
         concerns__isnull=False, ended_on=None, patient__in=patients
-    ).values_list(*WHOSE, "concerns", "id")
-    for *told, concerns, id in rows:
-        who = _Who(*told)
+    ).values_list(*WHOSE, "id", "concerns")
+    for *told, concerns in rows:
+        zone = told[WHO.index("timezone")]
         for one in concerns:
-            code, on = one["code"], date.fromisoformat(one["on"])
-            since = datetime.combine(on, time.min, ZoneInfo(who.timezone))
-            params = one["params"] | {"date": one["on"]}
-            yield who, Reason(code, TIERS[code], since, params, assignment_id=id)
+            since = _begins(date.fromisoformat(one["on"]), zone)
+            yield Found((*told, one), TIERS[one["code"]], since, made)
 
 
-def _not_heard(patients: PatientQuerySet, now: datetime) -> Iterable[tuple[_Who, Reason]]:
+def _not_heard(patients: PatientQuerySet, now: datetime) -> Iterable[Found]:
     """A plan runs, and its patient's phone has been silent for days, counted from its start on."""
     days = int(numbers()["caseload_not_heard_days"])
     latest = now - days * A_DAY
+
+    def made(row: Sequence[Any], tier: Tier, since: datetime) -> Reason:
+        heard_at = row[-1]
+        params = {"heard_at": heard_at, "days": (now - heard_at).days}
+        return Reason("not_heard", tier, since, params)
+
     running = (
         Assignment.objects.filter(
             patient__in=patients.filter(status=Patient.Status.ACTIVE),
@@ -256,14 +283,15 @@ def _not_heard(patients: PatientQuerySet, now: datetime) -> Iterable[tuple[_Who,
     rows = running.order_by("patient_id", "start_date").values_list(
         *WHOSE, "start_date", "heard_at"
     )
-    for _, of_one in groupby(rows, key=lambda row: row[0]):
-        *told, start, heard_at = next(of_one)
-        who = _Who(*told)
-        begun = datetime.combine(start, time.min, ZoneInfo(who.timezone))
-        since = max(begun, heard_at) + days * A_DAY
+    seen = None
+    for row in rows:
+        id, *_, zone, start, heard_at = row
+        if id == seen:
+            continue  # the plan begun first counts
+        seen = id
+        since = max(_begins(start, zone), heard_at) + days * A_DAY
         if since <= now:
-            params = {"heard_at": heard_at, "days": (now - heard_at).days}
-            yield who, Reason("not_heard", TIERS["not_heard"], since, params)
+            yield Found(row, TIERS["not_heard"], since, made)
 
 
 def _pauses(now: datetime) -> QuerySet[Pause]:
@@ -273,8 +301,14 @@ def _pauses(now: datetime) -> QuerySet[Pause]:
     )
 
 
-def _never_signed_in(patients: PatientQuerySet, now: datetime) -> Iterable[tuple[_Who, Reason]]:
+def _never_signed_in(patients: PatientQuerySet, now: datetime) -> Iterable[Found]:
     days = int(numbers()["caseload_never_signed_in_days"])
+
+    def made(row: Sequence[Any], tier: Tier, since: datetime) -> Reason:
+        invited_at = row[-1]
+        params = {"invited_at": invited_at, "days": (now - invited_at).days}
+        return Reason("never_signed_in", tier, since, params)
+
     rows = (
         patients.filter(status=Patient.Status.INVITED, user=None)
         .values(*WHO)
@@ -282,13 +316,16 @@ def _never_signed_in(patients: PatientQuerySet, now: datetime) -> Iterable[tuple
         .filter(invited_at__lte=now - days * A_DAY)
         .values_list(*WHO, "invited_at")
     )
-    for *who, invited_at in rows:
-        since = invited_at + days * A_DAY
-        params = {"invited_at": invited_at, "days": (now - invited_at).days}
-        yield _Who(*who), Reason("never_signed_in", TIERS["never_signed_in"], since, params)
+    for row in rows:
+        yield Found(row, TIERS["never_signed_in"], row[-1] + days * A_DAY, made)
 
 
 # --- What a row shows besides -----------------------------------------------------------------
+
+OF_WEEK = (
+    "on", "closed_at", "slots_due", "slots_completed", "slots_partial", "slots_skipped",
+    "slots_excused", "pain_during", "pain_next",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,11 +361,7 @@ def shown_of(ids: Sequence[UUID], patients: PatientQuerySet, *, now: datetime) -
     days: dict[UUID, list[ClosedDay]] = {id: [] for id in ids}
     first = now.date() - (STRIP_DAYS + 2) * A_DAY  # wherever the patient is
     lived = ClosedDay.objects.filter(assignment__patient__in=ids, on__gte=first)
-    for day in (
-        lived.annotate(patient_id=F("assignment__patient"))
-        .defer("day", "after", "alerts", "eased", "open_gates")
-        .order_by("on")
-    ):
+    for day in lived.annotate(patient_id=F("assignment__patient")).only(*OF_WEEK).order_by("on"):
         days[getattr(day, "patient_id")].append(day)  # noqa: B009  # annotated
     found = []
     for id in ids:

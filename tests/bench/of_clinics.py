@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
@@ -25,24 +25,49 @@ if TYPE_CHECKING:
 LATEST = date(9999, 1, 1)
 
 
-def f5(stock: Stock) -> list[Any]:
+F5_ROWS = """
+    FROM care_closedday d
+        JOIN care_assignment a ON a.id = d.assignment_id
+        JOIN clinics_patient p ON p.id = a.patient_id
+    WHERE p.clinic_id = %s AND d."on" BETWEEN %s AND %s AND d.closed_at <= %s
+"""
+F5_SUMS = (
+    "COUNT(*)", "MAX(d.closed_at)", "SUM(d.slots_due)", "SUM(d.slots_completed)",
+    "SUM(d.slots_partial)", "SUM(d.slots_skipped)", "SUM(d.slots_excused)", "SUM(d.dose_ratios)",
+    "SUM(d.sessions)", "SUM(d.sessions_late)",
+)  # fmt: skip
+MONDAYS = {"postgresql": "date_trunc('week', d.on)", "sqlite": "date(d.\"on\", 'weekday 0')"}
+UNFOLDED = {
+    "postgresql": ("SUM(CAST(kind.value ->> {n} AS integer))", "jsonb_each(d.kinds)"),
+    "sqlite": ("SUM(json_extract(kind.value, '$[{n}]'))", "json_each(d.kinds)"),
+}
+
+
+def f5(stock: Stock, group: str = "") -> list[Any]:
     """The least a report costs: the rows of the day book that it needs, read and added up, in one
-    statement."""
+    statement. By week and by kind of exercise it needs the sums of each patient, to tell how they
+    differ."""
     from tests.bench.filling import A_DAY, REPORTED
 
     last = stock.today - A_DAY
-    return _asked(
-        """
-        SELECT COUNT(*), MAX(d.closed_at), SUM(d.slots_due), SUM(d.slots_completed),
-            SUM(d.slots_partial), SUM(d.slots_skipped), SUM(d.slots_excused), SUM(d.dose_ratios),
-            SUM(d.sessions), SUM(d.sessions_late)
-        FROM care_closedday d
-            JOIN care_assignment a ON a.id = d.assignment_id
-            JOIN clinics_patient p ON p.id = a.patient_id
-        WHERE p.clinic_id = %s AND d."on" BETWEEN %s AND %s AND d.closed_at <= %s
-        """,
-        stock.large.pk, last - (REPORTED - 1) * A_DAY, last, datetime.now(UTC),
-    )  # fmt: skip
+    match group:
+        case "week":
+            sql = _of_each(F5_SUMS, F5_ROWS, MONDAYS[connection.vendor])
+        case "exercise_kind":
+            count, kinds = UNFOLDED[connection.vendor]
+            rows = F5_ROWS.replace("WHERE", f"CROSS JOIN {kinds} kind WHERE")
+            sql = _of_each([count.format(n=n) for n in range(6)], rows, "kind.key")
+        case _:
+            sql = f"SELECT {', '.join(F5_SUMS)} {F5_ROWS}"
+    asked = stock.large.pk, last - (REPORTED - 1) * A_DAY, last, datetime.now(UTC)
+    return _asked(sql, *asked)
+
+
+def _of_each(sums: Sequence[str], rows: str, part: str) -> str:
+    """Patient by patient. What nobody asks for the database would leave out."""
+    named = ", ".join(f"{one} AS c{n}" for n, one in enumerate(sums))
+    found = f"SELECT {named} {rows} GROUP BY a.patient_id, {part}"
+    return f"SELECT {', '.join(f'MAX(c{n})' for n in range(len(sums)))} FROM ({found}) AS each_of"
 
 
 REASONS = (
@@ -67,6 +92,16 @@ def caseload(stock: Stock) -> int:
     """The rows that say who of a clinic needs somebody, by their indexes, and nothing made of
     them."""
     return sum(len(_asked(sql, stock.large.pk)) for sql in REASONS)
+
+
+def fall_silent(stock: Stock) -> None:
+    """No phone was heard from for longer than anybody leaves it at that, so that everybody of the
+    clinic has a reason."""
+    from backend.clinics.models import Patient
+    from tests.bench.filling import A_DAY
+
+    long_ago = datetime.now(UTC) - 9 * A_DAY
+    Patient.objects.filter(clinic=stock.large).update(last_received_at=long_ago)
 
 
 def _asked(sql: str, *params: Any) -> list[Any]:

@@ -218,7 +218,7 @@ def row_shown(one: Shown, case: Case | None, now: datetime) -> dict[str, object]
             "age": age_of(patient, now),
         },
         "tier": case.tier.value if case else Tier.ON_TRACK.value,
-        "reasons": [_reason_shown(reason, one) for reason in case.in_order()] if case else [],
+        "reasons": [_reason_shown(reason, one) for reason in case.reasons()] if case else [],
         "last_7_days": _week_shown(one.week),
         "strip": one.week.strip,
     }
