@@ -102,7 +102,7 @@ class Assigning(FormScreen):
         )
         said: dict[str, object] = {
             "patient": patient,
-            "episodes": open_episodes,
+            "episodes": [one | {"since": day_words(one["started_on"])} for one in open_episodes],
             "offered": offered,
             "chosen": chosen,
             "ready": ready,

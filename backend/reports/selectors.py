@@ -449,6 +449,11 @@ def _phase(protocol: Protocol | None, id: str | None) -> str:
     return f"phase {phase.number}, {phase.title}"
 
 
+def _day(told: str) -> str:
+    on = date.fromisoformat(told)
+    return f"{on.day} {on:%b}"
+
+
 def _proposal(params: Mapping[str, Any], protocol: Protocol | None) -> str:
     here = _phase(protocol, params["from_phase_id"])
     match params["recommendation"]:
@@ -465,13 +470,12 @@ def _proposal(params: Mapping[str, Any], protocol: Protocol | None) -> str:
 
 WORDS: Mapping[str, Callable[[Mapping[str, Any], Protocol | None], str]] = {
     "standing_stop": lambda params, _: (
-        f"The plan stands still since {params['date']}: "
-        + ", ".join(safety().red_flags[code].sign or code for code in params["codes"])
+        f"The plan stands still since {_day(params['date'])}, until a clinician clears the stop"
     ),
-    "red_day": lambda params, _: "RED on " + ", ".join(params["dates"]),
+    "red_day": lambda params, _: "RED on " + ", ".join(map(_day, params["dates"])),
     "stepped_back": lambda params, protocol: (
         f"Stepped back to {_phase(protocol, params.get('to_phase_id'))}, "
-        f"for what {params['date']} showed"
+        f"for what {_day(params['date'])} showed"
     ),
     "progression_waiting": _proposal,
     "amber_run": lambda params, _: f"The last {params['session_days']} session days were AMBER",

@@ -107,7 +107,7 @@ ALL_LOOKS: tuple[Look, ...] = tuple(
     (scheme, *size) for scheme in SCHEMES for size in (WIDE, NARROW)
 )
 LOOKS: tuple[Look, ...] = (("light", *WIDE), ("dark", *NARROW))
-COLOURS = 64  # are enough for these pages, in a fifth of the bytes
+COLOURS = 128  # are enough for these pages, in a quarter of the bytes
 GREYS = 16
 WITHOUT_COLOUR = ("timeline", "heat", "dots")  # C1, C5, C6
 ALL_IMAGES = """Promise.all([...document.images].map((image) => {

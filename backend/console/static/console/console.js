@@ -133,6 +133,8 @@
   const settle = (within) => {
     const summary = within.querySelector("[data-focus]");
     if (summary) summary.focus();
+    // Where a chart of days is wider than its place, the newest are at sight.
+    for (const box of all(":is(.chart-timeline, .chart-heat) .chart-box", within)) box.scrollLeft = box.scrollWidth;
     for (const toast of all("[data-toast]", within)) {
       const undo = toast.querySelector("form");  // it may be taken back for so many seconds
       setTimeout(() => undo?.contains(document.activeElement) || undo?.remove(), toast.dataset.toast * 1000);
