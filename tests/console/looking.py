@@ -16,6 +16,11 @@ OTHER_THEMES: tuple[dict[str, Any], ...] = (
 AS_IT_WAS: dict[str, Any] = {"color_scheme": "light", "forced_colors": "none"}
 
 
+RUN_OVER = """() => [...document.querySelectorAll("td, th")]
+    .filter((one) => one.clientWidth > 1 && one.scrollWidth > one.clientWidth + 1)
+    .map((one) => one.outerHTML)"""
+
+
 def axe(page: Any, **options: Any) -> None:
     """Nothing serious or critical, by machine."""
     if not page.evaluate("typeof axe !== 'undefined'"):
@@ -41,9 +46,12 @@ def axe_in_all_themes(page: Any) -> None:
 
 
 def no_sideways_scroll(page: Any, width: int) -> None:
+    """Of the page; a table that is wider scrolls by itself, and no cell runs into the next."""
     page.set_viewport_size({"width": width, "height": 800})
     widest = page.evaluate("document.documentElement.scrollWidth")
     assert widest <= width, f"{page.url} is {widest} wide at {width}"
+    run_over = page.evaluate(RUN_OVER)
+    assert run_over == [], f"{page.url}: {run_over}"
 
 
 def tab_to(page: Any, wanted: Any) -> None:

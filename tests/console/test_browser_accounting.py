@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from backend.reports import exports
 from backend.reports.models import Export
-from tests.console.looking import axe, tab_to
+from tests.console.looking import axe, no_sideways_scroll, tab_to
 from tests.service.cast import OwnPhone, Staff, make_staff
 from tests.service.test_adherence import cohort
 from tests.service.test_cohort import FIRST
@@ -92,6 +92,8 @@ def test_a_report_is_read_exported_and_opened(
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         axe(page)
+    no_sideways_scroll(page, 360)
+    page.set_viewport_size({"width": 1280, "height": 800})
     hand.chooses("A row for each", "Protocol")
     hand.press("button", "Show")
     page.wait_for_url("**group_by=protocol**")

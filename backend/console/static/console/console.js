@@ -133,8 +133,12 @@
   const settle = (within) => {
     const summary = within.querySelector("[data-focus]");
     if (summary) summary.focus();
-    // Where a chart of days is wider than its place, the newest are at sight.
-    for (const box of all(":is(.chart-timeline, .chart-heat) .chart-box", within)) box.scrollLeft = box.scrollWidth;
+    // Where a chart is wider than its place, the newest days are at sight.
+    for (const box of all(".chart-timeline .chart-box", within)) box.scrollLeft = box.scrollWidth;
+    for (const box of all(".chart-heat .chart-box", within)) {
+      const day = all("tbody tr:first-child td:not(.figure)", box).at(-1);
+      if (day) box.scrollLeft += Math.max(0, day.getBoundingClientRect().right - box.getBoundingClientRect().right);
+    }
     for (const toast of all("[data-toast]", within)) {
       const undo = toast.querySelector("form");  // it may be taken back for so many seconds
       setTimeout(() => undo?.contains(document.activeElement) || undo?.remove(), toast.dataset.toast * 1000);
