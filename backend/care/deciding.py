@@ -621,6 +621,7 @@ def _row(
     terms, day = terms_of(course, judged), judged.day
     return ClosedDay(
         assignment=course.assignment,
+        clinic_id=course.assignment.clinic_id,
         on=judged.on,
         phase_id=terms.span.phase_id,
         phase_started_on=terms.span.started_on,

@@ -9,7 +9,7 @@ from uuid import uuid4
 from django.db import models
 from django.db.models import Q
 
-from backend.clinics.models import Episode, Patient, User
+from backend.clinics.models import Clinic, Episode, Patient, User
 from protocols.models import ProtocolVersion
 
 Row = TypeVar("Row", bound=models.Model)
@@ -52,6 +52,11 @@ class Assignment(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
     patient = models.ForeignKey(Patient, models.PROTECT, related_name="assignments")
+    # That of the patient (a trigger looks, `tenancy`), by which PostgreSQL keeps clinics apart: a
+    # report reads each row of a clinic, and a lookup for each would be most of what it costs.
+    clinic = models.ForeignKey(
+        Clinic, models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
     episode = models.ForeignKey(Episode, models.PROTECT, related_name="assignments")
     protocol_version = models.ForeignKey(ProtocolVersion, models.PROTECT, related_name="+")
     side = models.CharField(max_length=6, choices=Episode.Side)
@@ -391,6 +396,9 @@ class ClosedDay(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     assignment = models.ForeignKey(Assignment, models.PROTECT, related_name="closed_days")
+    clinic = models.ForeignKey(  # as `Assignment.clinic`
+        Clinic, models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
     on = models.DateField()
     phase_id = models.CharField(max_length=40)
     phase_started_on = models.DateField()

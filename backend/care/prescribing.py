@@ -119,6 +119,7 @@ def draft(*, patient: Patient, wish: Wish, by: User, now: datetime) -> Course:
     assignment = Assignment(
         id=uuid4(),
         patient=patient,
+        clinic_id=patient.clinic_id,
         episode=wish.episode,
         protocol_version=wish.protocol_version,
         side=wish.side or wish.episode.side,

@@ -7,6 +7,7 @@ change it, which triggers stand in the way of. A test looks whether all of them 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from django.apps.registry import Apps
@@ -33,6 +34,14 @@ class Reference:
     @property
     def name(self) -> str:
         return f"{self.table}_{self.column}_stays"
+
+    def is_possible(self, known: Mapping[str, Set[str]]) -> bool:
+        """Whether both ends are there, by the columns of each table."""
+        ends = (
+            (self.table, {self.column, self.owner}),
+            (self.target, set() if self.of_library else {self.owner}),
+        )
+        return all(table in known and columns <= known[table] for table, columns in ends)
 
     @property
     def guards(self) -> tuple[Refusal, ...]:
@@ -90,7 +99,14 @@ DECISIONS = (
     ),
 )
 TELLING = (Reference("notifications_message", "patient_id", "clinics_patient", "clinic_id"),)
-REFERENCES = (*CLINICS, *CARE, *DECISIONS, *TELLING)
+OF_CLINICS = (
+    Reference("care_assignment", "patient_id", "clinics_patient", "clinic_id"),
+    Reference("care_closedday", "assignment_id", "care_assignment", "clinic_id"),
+)
+REFERENCES = (*CLINICS, *CARE, *DECISIONS, *TELLING, *OF_CLINICS)
+
+
+SPOKEN_OF = {table for one in REFERENCES for table in (one.table, one.target)}
 
 
 def install(schema_editor: BaseDatabaseSchemaEditor, references: tuple[Reference, ...]) -> None:
@@ -115,8 +131,11 @@ def take_down(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
 
 
 def put_up(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    """The triggers of all tables that there are so far."""
+    """The triggers of all tables and columns that there are so far."""
+    introspection = schema_editor.connection.introspection
     with schema_editor.connection.cursor() as cursor:
-        known = set(schema_editor.connection.introspection.table_names(cursor))
-    there = [one for one in REFERENCES if {one.table, one.target} <= known]
-    install(schema_editor, tuple(there))
+        known = {
+            table: {column.name for column in introspection.get_table_description(cursor, table)}
+            for table in set(introspection.table_names(cursor)) & SPOKEN_OF
+        }
+    install(schema_editor, tuple(one for one in REFERENCES if one.is_possible(known)))

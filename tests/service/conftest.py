@@ -64,7 +64,7 @@ def now() -> datetime:
 
 
 @pytest.fixture
-def harbour(db: None, now: datetime) -> Clinic:
+def harbour(library: None, now: datetime) -> Clinic:
     return make_clinic("Harbour", now)
 
 

@@ -91,7 +91,8 @@ def booked(plan: Assignment, day: int, number: int) -> ClosedDay:
     skipped = 0 if done else int(day % 5 == 0)
     kinds = {"strength": [2, int(completed), int(partial), skipped, 0, 7_000 * done]}
     return ClosedDay(
-        assignment=plan, on=START.date() + day * A_DAY, closed_at=START + (day + 1) * A_DAY,
+        assignment=plan, clinic_id=plan.clinic_id, on=START.date() + day * A_DAY,
+        closed_at=START + (day + 1) * A_DAY,
         day={}, after={}, alerts=[], phase_id="phase-1" if day < 9 else "phase-2",
         phase_started_on=START.date(), planned_sets=6, done_sets=3, slots_excused=0,
         outcome="same", colour="GREEN", rule="", slots_due=2,

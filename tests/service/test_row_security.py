@@ -79,7 +79,6 @@ def test_what_leads_to_the_clinic() -> None:
     assert others == {
         "care_assignmentversion": "assignment_id",
         "care_pause": "assignment_id",
-        "care_closedday": "assignment_id",
         "notifications_delivery": "message_id",
         "reports_exportpart": "export_id",
         "api_idempotencykey": "user_id",
@@ -131,10 +130,10 @@ def built(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator
         world = make_world(now)
         for plan in Assignment.objects.all():
             ClosedDay.objects.create(
-                assignment=plan, on=plan.start_date, phase_id="phase-1", planned_sets=1,
+                assignment=plan, clinic_id=plan.clinic_id, on=plan.start_date, phase_id="phase-1",
                 phase_started_on=plan.start_date, colour="GREEN", rule="R15", outcome="hold",
-                done_sets=1, day={}, after={}, closed_at=now, slots_due=1, slots_completed=1,
-                slots_partial=0, slots_skipped=0, slots_excused=0, dose_ratios=1,
+                planned_sets=1, done_sets=1, day={}, after={}, closed_at=now, slots_due=1,
+                slots_completed=1, slots_partial=0, slots_skipped=0, slots_excused=0, dose_ratios=1,
             )  # fmt: skip
         for message in Message.objects.all():
             Delivery.objects.create(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,7 +13,7 @@ from django.db import IntegrityError, connection, transaction
 from django.forms import modelform_factory
 from django.utils import timezone
 
-from backend.care.models import Assignment, Event, Progression, Session
+from backend.care.models import Assignment, ClosedDay, Event, Progression, Session
 from backend.clinics import tenancy
 from backend.clinics.admin import AccountForm
 from backend.clinics.models import Clinic, Patient, PatientIdentifier, User
@@ -57,11 +58,11 @@ def pointing(
     otto = make_patient(elsewhere, "Otto", now, olga.user)
     ben.logs(ben.slot(), plan_of_ben)
     bens = Assignment.objects.get()
-    again, theirs = (make_episode(p.patient, ana.user, now) for p in (ben, bea))
     copies = {}
-    for owner, episode, key in ((ben.patient, again, "own"), (bea.patient, theirs, "peer")):
+    for key, phone, by in (("own", ben, ana), ("peer", bea, ana), ("away", otto, olga)):
         copies[key] = Assignment.objects.create(
-            patient=owner, episode=episode, protocol_version=grade_1, side="left",
+            patient=phone.patient, clinic=phone.patient.clinic, protocol_version=grade_1,
+            episode=make_episode(phone.patient, by.user, now), side="left",
             start_date=ben.today, start_phase_id="phase-1", assigned_by=ana.user,
             created_at=now, updated_at=now,
         )  # fmt: skip
@@ -81,6 +82,13 @@ def pointing(
         patient=ben.patient, assignment=bens, assignment_version=1, recommendation="hold",
         rule="R15", status="withdrawn", from_phase_id="phase-1", to_protocol_version=grade_1,
         on=ben.today, window_from=ben.today, waiting_since=now, computed_at=now, valid_until=now,
+    )  # fmt: skip
+    closed = ClosedDay.objects.create(
+        assignment=bens, clinic=harbour, on=ben.today - timedelta(1), closed_at=now, day={},
+        after={}, phase_id="phase-1", phase_started_on=ben.today, colour="GREEN", rule="R15",
+        outcome="hold",
+        planned_sets=0, done_sets=0, dose_ratios=0, slots_due=0, slots_completed=0,
+        slots_partial=0, slots_skipped=0, slots_excused=0,
     )  # fmt: skip
     reminder = make_reminder(ben, now)
     assert ben.patient.user_id
@@ -115,6 +123,12 @@ def pointing(
         ),
         "notifications_message_patient_id_stays": Pointing(
             reminder.pk, bea.patient.pk, otto.patient.pk, patient, home
+        ),
+        "care_assignment_patient_id_stays": Pointing(
+            bens.pk, patient, otto.patient.pk, patient, home
+        ),
+        "care_closedday_assignment_id_stays": Pointing(
+            closed.pk, copies["own"].pk, copies["away"].pk, bens.pk, home
         ),
     }
 
@@ -176,11 +190,13 @@ def test_a_reference_stays_with_its_owner(pointing: dict[str, Pointing], name: s
 
     sql(update, at.fitting, at.row)
     sql(update, at.target, at.row)
-    with pytest.raises(IntegrityError, match=name):
+    # A plan is held to its patient by its episode as well.
+    refusal = "_stays" if at.fitting == at.target else name
+    with pytest.raises(IntegrityError, match=refusal):
         sql(update, at.foreign, at.row)
     if one.column != "user_id":  # an account has one patient
         insert_a_copy(one, at.row, at.fitting)
-    with pytest.raises(IntegrityError, match=name):
+    with pytest.raises(IntegrityError, match=refusal):
         insert_a_copy(one, at.row, at.foreign)
 
 
@@ -232,7 +248,7 @@ def test_the_triggers_are_there_after_all_migrations() -> None:
     expected = {guard.name for one in REFERENCES.values() for guard in one.guards}
 
     assert installed() == expected
-    assert len(expected) == 28
+    assert len(expected) == 34
 
 
 @pytest.mark.django_db(transaction=True)
