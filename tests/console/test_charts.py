@@ -508,8 +508,10 @@ def test_pain_in_a_sentence(
     days = tuple(PainDay(FIRST + place * A_DAY, score) for place, score in enumerate(scores))
     chart = pain_sparkline("c3", Pain(days, limit))
     assert chart.sentence == sentence
-    marks = by_class(read(chart.picture), "pain-mark")
-    assert len(marks) == sum(score is not None for score in scores)
+    picture = read(chart.picture)
+    marks = len(by_class(picture, "pain-mark"))
+    marks += sum((one.get("d") or "").count("M") for one in by_class(picture, "pain-dots"))
+    assert marks == sum(score is not None for score in scores)
     assert [row[1] for row in rows_of(chart)] == [
         "–" if one is None else str(one) for one in scores
     ]

@@ -139,11 +139,13 @@ def pain_sparkline(id: str, pain: Pain) -> Chart:
         y = y_of(pain.limit)
         parts.append(line(0, y, SPARK_WIDTH, y, "limit"))
     parts.append(path("pain-line", lines))
-    parts.extend(
-        tag("circle", cx=one.x, cy=y_of(one.value or 0), r=2.4 if one is told[-1] else 1.6,
-            class_="pain-mark")
-        for one in told
-    )  # fmt: skip
+    places = [(one.x, y_of(one.value or 0)) for one in told]
+    # One path for all but the last: a page has forty of these.
+    dots = (f"M{number(x)} {number(y)}h.01" for x, y in places[:-1])
+    parts.append(path("pain-dots", "".join(dots)))
+    if told:
+        x, y = places[-1]
+        parts.append(tag("circle", cx=x, cy=y, r=2.4, class_="pain-mark"))
     last = number(told[-1].value or 0) if told else "–"
     parts.append(text(SPARK_WIDTH + 5, SPARK_HEIGHT / 2 + 5, last, "last"))
     return Chart(
