@@ -36,7 +36,7 @@ from backend.api.physio import (
 )
 from backend.api.physio import reminders as told
 from backend.clinics.admin import site as operators
-from backend.console import assigning, design, frame, running, spreading
+from backend.console import assigning, design, episodes, frame, running, spreading
 from backend.console import audit as console_audit
 from backend.console import caseload as console_caseload
 from backend.console import drafts as console_drafts
@@ -151,6 +151,8 @@ CONSOLE: list[URLPattern] = [
     path("patients/<str:id>/flags/<str:flag>/undo", console_flags.Undo.as_view(), name="flag_undo"),
     path("reviews", console_reviews.Reviews.as_view(), name="reviews"),
     path("reviews/<str:id>", console_reviews.Review.as_view(), name="review"),
+    path("patients/<str:id>/episodes/new", episodes.EpisodeNew.as_view(), name="episode_new"),
+    path("patients/<str:id>/episodes/<str:episode>", episodes.EpisodeOne.as_view(), name="episode"),
     path("patients/<str:id>/assign", assigning.Assign.as_view(), name="assign"),
     path("patients/<str:id>/assign/preview", assigning.Preview.as_view(), name="assign_preview"),
     path("patients/<str:id>/screening", assigning.Screening.as_view(), name="screening"),

@@ -525,7 +525,7 @@ def create_episode(
     """Open a course of care. `said` holds fields of `Episode`."""
     patient = lock(patient)
     episode = Episode(patient=patient, recorded_by=by, created_at=now, updated_at=now, **said)
-    _check_dates(episode)
+    _check(episode)
     episode.save(force_insert=True)
     return episode
 
@@ -535,14 +535,14 @@ def update_episode(*, episode: Episode, changes: Mapping[str, Any], now: datetim
     """Change or end a course of care. The caller holds the patient's lock."""
     for name, value in changes.items():
         setattr(episode, name, value)
-    _check_dates(episode)
+    _check(episode)
     episode.version += 1
     episode.updated_at = now
     episode.save(update_fields=[*changes, "version", "updated_at"])
     return episode
 
 
-def _check_dates(episode: Episode) -> None:
+def _check(episode: Episode) -> None:
     errors = []
     if episode.ended_on and episode.ended_on < episode.started_on:
         errors.append(FieldError("#/ended_on", "time-order", "Not before started_on."))
@@ -550,6 +550,11 @@ def _check_dates(episode: Episode) -> None:
         errors.append(FieldError("#/end_reason", "required", "Goes together with ended_on."))
     if episode.end_reason and not episode.ended_on:
         errors.append(FieldError("#/ended_on", "required", "Goes together with end_reason."))
+    coded = {"system": episode.diagnosis_system, "code": episode.diagnosis_code}
+    for part, other in (("system", "code"), ("code", "system")):
+        if coded[other] and not coded[part]:
+            detail = f"Goes together with {other}."
+            errors.append(FieldError(f"#/diagnosis_code/{part}", "required", detail))
     if errors:
         raise ValidationFailed.of(errors)
 

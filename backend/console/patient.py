@@ -244,6 +244,7 @@ def _day(request: Request, name: str) -> date | None:
 def _episode_told(episode: Mapping[str, Any]) -> dict[str, Any]:
     onset = episode.get("onset_date")
     return {
+        "id": episode["id"],
         "title": episode["title"],
         "side": SIDES[episode["side"]],
         "onset": date.fromisoformat(onset) if onset else None,

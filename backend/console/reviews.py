@@ -282,12 +282,19 @@ def _reading(shown: Shown, plan: Shown, patient: Shown, titles: Mapping[str, str
         "status_words": STATUSES[shown["status"]],
         "gone": GONE.get(shown["status"], ""),
         "quality": quality,
-        "reasons": [one for one in shown["reasons"] if one["code"] != "facts_of_the_date"],
+        "reasons": [_dated(one) for one in shown["reasons"] if one["code"] != "facts_of_the_date"],
         "changes_shown": phase_changes(plan["prescriptions"], shown, titles),
         "window": {name: day_words(on) for name, on in shown["window"].items()},
         "reason_words": REASONS.get((shown["decision"] or {}).get("reason_code", ""), ""),
         "effective": day_words(shown["effective_date"]) if "effective_date" in shown else "",
     }
+
+
+def _dated(reason: Mapping[str, Any]) -> Mapping[str, Any]:
+    if reason["code"] != "red_day":
+        return reason
+    said = reason["params"]
+    return {**reason, "text": f"{said['colour']} on {day_words(said['date'])}"}
 
 
 def _asking(shown: Shown, rows: Sequence[Row], form: Form) -> dict[str, object]:

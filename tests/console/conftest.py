@@ -1,4 +1,4 @@
-"""The cast of the service tests, in front of the console: with a cookie, or in a real browser."""
+"""The cast of the service tests, in front of the console, and the demo clinic in a browser."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.test import Client
 
+from tests.console.demo_clinic import DemoClinic, running
 from tests.service.cast import Somebody
 from tests.service.conftest import (
     ana,
@@ -46,18 +47,13 @@ def browses(person: Somebody) -> Client:
 
 
 @pytest.fixture(scope="session")
-def browser(django_db_setup: None) -> Iterator[Any]:
-    """The system's Chromium.
-
-    Playwright runs a loop in this thread from now on, so Django takes plain queries for a mistake.
-    They are none: nothing is awaited between them.
-    """
+def browser() -> Iterator[Any]:
+    """The system's Chromium."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: the screens are not looked at")
     from playwright.sync_api import sync_playwright
 
-    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
@@ -65,33 +61,45 @@ def browser(django_db_setup: None) -> Iterator[Any]:
         chromium.close()
 
 
+@pytest.fixture(scope="session")
+def demo_as_made(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoClinic]:
+    """The demo clinic with its web, worker and clock. (It is not made where nobody looks.)"""
+    with running(tmp_path_factory.mktemp("demo")) as demo:
+        demo.keep()
+        yield demo
+
+
+@pytest.fixture
+def demo(demo_as_made: DemoClinic) -> DemoClinic:
+    """The demo clinic, in which no other test did anything."""
+    demo_as_made.restore()
+    return demo_as_made
+
+
 Opens = Callable[..., Any]
 
 
 @pytest.fixture
-def opens(browser: Any, transactional_db: None, live_server: Any, library: None) -> Iterator[Opens]:
-    """A page of the live console for somebody who is signed in (or nobody): `opens(ana, "caseload",
-    width=360, scheme="dark")`. Whatever leaves the origin, and any error the browser tells of,
-    fails the test."""
+def opens(browser: Any, demo: DemoClinic) -> Iterator[Opens]:
+    """A page of the demo's console for somebody who is signed in (or nobody):
+    `opens("physiotherapist", "caseload", width=360, scheme="dark")`. Whatever leaves the origin,
+    and any error the browser tells of, fails the test."""
     contexts: list[Any] = []
     wrong: list[str] = []
 
-    def open_(person: Somebody | None, path: str = "", *, width: int = 1280, height: int = 800,
+    def open_(who: str | None, path: str = "", *, width: int = 1280, height: int = 800,
               scheme: str = "light", **options: Any) -> Any:  # fmt: skip
         context = browser.new_context(
-            base_url=live_server.url, viewport={"width": width, "height": height},
+            base_url=demo.origin, viewport={"width": width, "height": height},
             color_scheme=scheme, **options,
         )  # fmt: skip
         contexts.append(context)
-        if person is not None:
-            context.add_cookies(
-                [{"name": django_settings.SESSION_COOKIE_NAME, "value": person.token,
-                  "url": live_server.url}]
-            )  # fmt: skip
+        if who is not None:
+            context.add_cookies([demo.cookie(who)])
         page = context.new_page()
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda said: _listen(said, wrong))
-        page.on("request", lambda asked: _stays(asked.url, live_server.url, wrong))
+        page.on("request", lambda asked: _stays(asked.url, demo.origin, wrong))
         page.goto(path if path.startswith("/") else f"/console/{path}")
         return page
 
@@ -99,6 +107,12 @@ def opens(browser: Any, transactional_db: None, live_server: Any, library: None)
     for context in contexts:
         context.close()
     assert wrong == []
+
+
+@pytest.fixture(params=["mouse", "keyboard"])
+def by(request: pytest.FixtureRequest) -> str:
+    """With what a task is done."""
+    return str(request.param)
 
 
 def _listen(said: Any, wrong: list[str]) -> None:

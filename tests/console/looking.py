@@ -1,4 +1,4 @@
-"""What a browser test asks of a page."""
+"""What a browser test does on a page, and asks of it."""
 
 from __future__ import annotations
 
@@ -65,3 +65,75 @@ def tab_to(page: Any, wanted: Any) -> None:
             return
         page.keyboard.press("Tab")
     raise AssertionError(f"no way by Tab to {wanted}")
+
+
+class Hand:
+    """Who presses and types, with a mouse or with the keyboard alone.
+
+    What is meant is a locator, or a role and the whole name; of a field, the whole label."""
+
+    def __init__(self, page: Any, by: str) -> None:
+        self.page, self.has_mouse = page, by == "mouse"
+
+    def press(self, target: Any, name: str = "") -> None:
+        if name:
+            target = self.page.get_by_role(target, name=name, exact=True).first
+        if self.has_mouse:
+            target.click()
+        else:
+            tab_to(self.page, target)
+            self.page.keyboard.press("Enter")
+
+    def fill(self, field: Any, text: str) -> None:
+        field = self._field(field)
+        if self.has_mouse:
+            field.fill(text)
+        else:
+            tab_to(self.page, field)
+            self.page.keyboard.press("Control+A")
+            self.page.keyboard.type(text)
+
+    def date(self, field: Any, date: str) -> None:
+        if self.has_mouse:
+            self.fill(field, date)
+        else:
+            year, month, day = date.split("-")
+            tab_to(self.page, self._field(field))
+            self.page.keyboard.type(f"{month}{day}{year}")
+
+    def choose(self, field: Any, option: str) -> None:
+        field = self._field(field)
+        if self.has_mouse:
+            field.select_option(label=option)
+        else:
+            tab_to(self.page, field)
+            self.page.keyboard.type(option[:12])
+
+    def tick(self, field: Any) -> None:
+        """A box, or one of several: the first of them is reached by Tab, the next by arrows."""
+        field = self._field(field)
+        if self.has_mouse:
+            field.click()
+            return
+        if field.get_attribute("type") == "radio":
+            group = self.page.locator(f"input[name={field.get_attribute('name')}]")
+            tab_to(self.page, group.first)
+            self.page.keyboard.press("Space")
+            for _ in range(group.count()):
+                if field.is_checked():
+                    return
+                self.page.keyboard.press("ArrowDown")
+        else:
+            tab_to(self.page, field)
+            self.page.keyboard.press("Space")
+
+    def key(self, key: str, instead_of: Any) -> None:
+        """A shortcut, where the mouse has something to press."""
+        if self.has_mouse:
+            instead_of.click()
+        else:
+            self.page.wait_for_load_state()  # keys are listened to from then on
+            self.page.keyboard.press(key)
+
+    def _field(self, field: Any) -> Any:
+        return self.page.get_by_label(field, exact=True).first if isinstance(field, str) else field

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
-import os
-import socket
-import subprocess
-import sys
+import shutil
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urljoin
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.console.demo_clinic import ROOT, DemoClinic, running
+
 BOTH, TREATING, ADMINS = ("ana", "cleo"), ("ana",), ("cleo",)
 
 
@@ -63,6 +59,14 @@ SHOTS = (
             ("tests", ('.tabs a[data-key="5"]',)),
             ("history", ('.tabs a[data-key="6"]',)),
         )
+    ),
+    Shot(
+        "episode",
+        "caseload",
+        TREATING,
+        "",
+        "include=on_track&physiotherapist_id=",
+        (".caseload h3 a", "a[href*='/episodes/']"),
     ),
     Shot("reviews", "reviews", TREATING, "console.progression_list"),
     Shot("reports", "reports", BOTH, "console.report_adherence"),
@@ -127,54 +131,14 @@ def main() -> None:
     wishes.to.mkdir(parents=True, exist_ok=True)
     every = [*SHOTS, *OF_STORIES]
     shots = [shot for shot in every if not wishes.names or shot.name in wishes.names]
-    with tempfile.TemporaryDirectory(prefix="rehab-screens-") as var:
-        port = _free_port()
-        service = subprocess.Popen(
-            [sys.executable, "manage.py", "dev"], cwd=ROOT, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | {"DEBUG": "1", "DEMO": "1", "VAR_DIR": var, "PORT": str(port),
-                              "DATABASE_URL": "", "REDIS_URL": ""},
-        )  # fmt: skip
-        try:
-            _wait(service, port)
-            looks = ALL_LOOKS if wishes.all else LOOKS
-            _shoot(shots, looks, f"http://localhost:{port}", Path(var, "demo.json"), wishes.to)
-        finally:
-            service.terminate()
-            service.wait(30)
+    looks = ALL_LOOKS if wishes.all else LOOKS
+    with tempfile.TemporaryDirectory(prefix="rehab-screens-") as var, running(Path(var)) as demo:
+        _shoot(shots, looks, demo, wishes.to)
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port: int = door.getsockname()[1]
-        return port
-
-
-def _wait(service: subprocess.Popen[bytes], port: int) -> None:
-    from urllib.error import URLError
-    from urllib.request import urlopen
-
-    for _ in range(600):
-        if service.poll() is not None:
-            raise SystemExit("The demo did not start; ./run demo says why.")
-        try:
-            with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):
-                return
-        except (URLError, OSError):
-            time.sleep(0.5)
-    raise SystemExit("The demo is not ready after five minutes.")
-
-
-def _shoot(
-    shots: list[Shot], looks: tuple[Look, ...], origin: str, accounts: Path, to: Path
-) -> None:
-    import shutil
-
+def _shoot(shots: list[Shot], looks: tuple[Look, ...], demo: DemoClinic, to: Path) -> None:
     from playwright.sync_api import sync_playwright
 
-    [person] = [
-        one for one in json.loads(accounts.read_text())["accounts"] if one["story"] == "both"
-    ]
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=shutil.which("chromium"),
@@ -185,13 +149,11 @@ def _shoot(
                 viewport={"width": width, "height": height}, color_scheme=scheme,
                 reduced_motion="reduce",
             )  # fmt: skip
-            context.add_cookies(
-                [{"name": "sessionid", "value": person["session_token"], "url": origin}]
-            )
+            context.add_cookies([demo.cookie("both")])
             page: Any = context.new_page()
             for shot in shots:
                 page.set_viewport_size({"width": width, "height": height})
-                page.goto(f"{origin}{address_of(shot)}")
+                page.goto(f"{demo.origin}{address_of(shot)}")
                 for link in shot.follow:
                     _follow(page, link)
                 page.evaluate(ALL_IMAGES)

@@ -5,22 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from allauth.mfa.totp.internal import auth
 
-from tests.console.looking import axe, axe_in_all_themes, no_sideways_scroll, tab_to
+from tests.console.demo_clinic import DemoClinic
+from tests.console.looking import Hand, axe, axe_in_all_themes, no_sideways_scroll
 from tests.console.screens import SHOTS, Shot, address_of
-from tests.service.cast import OwnPhone, Staff
 from tests.service.door import totp
+
+IN_THE_DEMO = {"ana": "physiotherapist", "cleo": "admin"}
 
 
 @pytest.mark.parametrize("shot", SHOTS, ids=lambda shot: shot.name)
-def test_every_screen_can_be_used_by_everybody(
-    shot: Shot, opens: Any, request: pytest.FixtureRequest, ben: OwnPhone,
-    plan_of_ben: Any,
-) -> None:  # fmt: skip
-    ben.logs(ben.slot(ben.today), plan_of_ben, pain_during=2, note="Felt tight at the end")
-    ben.checks_in(stop_signs=["night_pain"])
-    page = opens(request.getfixturevalue(shot.who[0]), address_of(shot))
+def test_every_screen_can_be_used_by_everybody(shot: Shot, opens: Any) -> None:
+    page = opens(IN_THE_DEMO[shot.who[0]], address_of(shot))
     for link in shot.follow:
         page.locator(link).first.click()
         page.wait_for_load_state()
@@ -32,13 +28,13 @@ def test_every_screen_can_be_used_by_everybody(
     axe(page)
 
 
-def test_it_can_be_read_without_scripts(opens: Any, ana: Staff, ben: OwnPhone) -> None:
-    page = opens(ana, "caseload?include=on_track", java_script_enabled=False)
-    page.get_by_role("heading", name=ben.patient.display_name).wait_for()
+def test_it_can_be_read_without_scripts(opens: Any) -> None:
+    page = opens("physiotherapist", "caseload?include=on_track", java_script_enabled=False)
+    page.get_by_role("heading", name="Stina Steady").wait_for()
 
 
-def test_keys(opens: Any, ana: Staff) -> None:
-    page = opens(ana, "design")
+def test_keys(opens: Any) -> None:
+    page = opens("physiotherapist", "design")
     focused = "document.activeElement.textContent"
 
     page.keyboard.press("ArrowDown")
@@ -60,35 +56,20 @@ def test_keys(opens: Any, ana: Staff) -> None:
     assert not page.get_by_role("dialog").is_visible()
 
 
-@pytest.mark.parametrize("by_keyboard", [False, True], ids=["mouse", "keyboard"])
-def test_signing_in_with_a_second_factor(opens: Any, ana: Staff, by_keyboard: bool) -> None:
-    secret = auth.generate_totp_secret()
-    auth.TOTP.activate(ana.user, secret)
+def test_signing_in_with_a_second_factor(opens: Any, demo: DemoClinic, by: str) -> None:
+    account = demo.accounts["staff-elsewhere"]
     page = opens(None, "caseload")
-
-    def gives(label: str, text: str) -> None:
-        field = page.get_by_label(label).first
-        if by_keyboard:
-            tab_to(page, field)
-            page.keyboard.type(text)
-        else:
-            field.fill(text)
-
-    def goes_on() -> None:
-        if by_keyboard:
-            page.keyboard.press("Enter")
-        else:
-            page.locator("form button[type=submit], form button:not([type])").first.click()
+    hand = Hand(page, by)
 
     axe(page)
-    gives("Email", ana.user.email)
-    gives("Password", "a long password")
-    goes_on()
+    hand.fill(page.get_by_label("Email").first, account["email"])
+    hand.fill(page.get_by_label("Password").first, account["password"])
+    hand.press(page.locator("form button:not([type=button])").first)
     page.wait_for_url("**/2fa/authenticate/**")
     axe(page)
-    gives("Code", totp(secret))
-    goes_on()
+    hand.fill(page.get_by_label("Code").first, totp(account["totp_secret"]))
+    hand.press(page.locator("form button:not([type=button])").first)
     page.wait_for_url("**/console/caseload")
-    page.get_by_text("Ana").first.click()
-    page.get_by_role("button", name="Sign out").click()
+    hand.press(page.locator("summary", has_text="Olga"))
+    hand.press("button", "Sign out")
     page.wait_for_url("**/accounts/login/**")

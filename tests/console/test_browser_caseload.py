@@ -4,43 +4,54 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
+from tests.console.demo_clinic import DemoClinic
+from tests.console.looking import Hand, axe, no_sideways_scroll, tab_to
 
-from backend.care.models import Assessment, Flag
-from tests.console.looking import axe, no_sideways_scroll, tab_to
-from tests.service.cast import OwnPhone, Staff
-
-
-@pytest.fixture
-def waiting(ben: OwnPhone, plan_of_ben: Any) -> OwnPhone:
-    """Ben trained, wrote a note, and reported something to look at."""
-    ben.logs(ben.slot(ben.today), plan_of_ben, pain_during=2, note="Felt tight at the end")
-    ben.checks_in(stop_signs=["night_pain"])
-    return ben
+# Of the demo: Rut stands still by a stop, Calle has something to look at, and Vera a proposal.
+RUT, CALLE, VERA = "red-flag", "wrong-clock", "progression-waiting"
+WHAT_VERA_WROTE = "Nothing hurts any more. When may I run?"
 
 
-def test_acknowledge_and_take_it_back_by_mouse(opens: Any, ana: Staff, waiting: OwnPhone) -> None:
-    page = opens(ana, "caseload")
-    page.get_by_role("link", name="Acknowledge").click()
+def has(demo: DemoClinic, story: str, code: str, status: str) -> bool:
+    """Whether what this patient has to be looked at for stands so."""
+    asked = f"flags?status={status}&patient_id={demo.patient(story)}"
+    return code in {one["code"] for one in demo.get("physiotherapist", asked)["items"]}
+
+
+def to_row(page: Any, name: str) -> None:
+    """By arrows, from the top."""
+    page.wait_for_load_state()  # keys are listened to from then on
+    for _ in range(20):
+        page.keyboard.press("ArrowDown")
+        if name in page.evaluate("document.activeElement.textContent"):
+            return
+    raise AssertionError(f"no way by arrows to {name}")
+
+
+def test_acknowledge_and_take_it_back_by_mouse(opens: Any, demo: DemoClinic) -> None:
+    page = opens("physiotherapist", "caseload")
+    calle = page.locator("[data-row]", has_text="Calle Clock")
+    calle.get_by_role("link", name="Acknowledge").click()
     page.get_by_role("button", name="Acknowledge").click()
     assert page.get_by_label("Contacted the patient").evaluate("one => !one.validity.valid")
     page.get_by_label("Contacted the patient").check()
     page.get_by_label("Note").fill("Called, sleeps better")
     page.get_by_role("button", name="Acknowledge").click()
 
-    page.get_by_role("heading", name="Handled today 1").wait_for()
+    page.get_by_role("heading", name="Handled today").wait_for()
     page.get_by_text("Called, sleeps better").wait_for()
+    assert has(demo, CALLE, "age-review", "resolved")
     axe(page)
     page.get_by_role("button", name="Undo").click()
     page.get_by_text("Taken back. It waits again.").wait_for()
-    page.get_by_role("link", name="Acknowledge").wait_for()
-    assert Flag.objects.get().status == "open"
+    calle.get_by_role("link", name="Acknowledge").wait_for()
+    assert has(demo, CALLE, "age-review", "open")
 
 
-def test_the_undo_goes_after_ten_seconds(opens: Any, ana: Staff, waiting: OwnPhone) -> None:
-    page = opens(ana, "caseload")
+def test_the_undo_goes_after_ten_seconds(opens: Any) -> None:
+    page = opens("physiotherapist", "caseload")
     page.clock.install()
-    page.get_by_role("link", name="Acknowledge").click()
+    page.locator("[data-row]", has_text="Calle Clock").get_by_text("Acknowledge").click()
     page.get_by_label("Nothing needed").check()
     page.get_by_role("button", name="Acknowledge").click()
     page.get_by_role("button", name="Undo").wait_for()
@@ -49,81 +60,79 @@ def test_the_undo_goes_after_ten_seconds(opens: Any, ana: Staff, waiting: OwnPho
     assert page.get_by_role("button", name="Undo").count() == 0
 
 
-def test_the_same_by_keyboard_alone(opens: Any, ana: Staff, waiting: OwnPhone) -> None:
-    page = opens(ana, "caseload")
-    page.keyboard.press("ArrowDown")
-    assert waiting.patient.display_name in page.evaluate("document.activeElement.textContent")
+def test_the_same_by_keyboard_alone(opens: Any, demo: DemoClinic) -> None:
+    page = opens("physiotherapist", "caseload")
+    to_row(page, "Calle Clock")
     page.keyboard.press("a")
     page.wait_for_url("**/flags/*")
-    tab_to(page, "input[type=radio]")
-    page.keyboard.press("Space")
-    page.keyboard.press("ArrowDown")  # plan changed
-    tab_to(page, "textarea")
-    page.keyboard.type("Half the sets")
-    tab_to(page, "main button")
-    page.keyboard.press("Enter")
+    hand = Hand(page, "keyboard")
+    hand.tick(page.get_by_label("Changed the plan"))
+    hand.fill(page.get_by_label("Note"), "Half the sets")
+    hand.press("button", "Acknowledge")
     page.wait_for_url("**/caseload")
-    assert Flag.objects.get().action == "plan_changed"
+    assert has(demo, CALLE, "age-review", "resolved")
     tab_to(page, ".toast button")
     page.keyboard.press("Enter")
     page.get_by_text("Taken back.").wait_for()
 
 
-def test_filters_by_keyboard(opens: Any, ana: Staff, waiting: OwnPhone) -> None:
-    page = opens(ana, "caseload?tier=watch")
+def test_filters_by_keyboard(opens: Any) -> None:
+    page = opens("both", "caseload?tier=watch")  # who treats nobody
     page.get_by_text("Nobody matches").wait_for()
+    page.wait_for_load_state()
     page.keyboard.press("f")
     assert page.evaluate("document.activeElement.id") == "whose"
     page.goto("/console/caseload")
     page.keyboard.press("/")
-    page.keyboard.type(waiting.patient.given_name)
+    page.keyboard.type("stina")
     page.keyboard.press("Enter")
     page.wait_for_url("**/patients?q=*")
-    page.locator("main").get_by_role("link", name=waiting.patient.display_name).wait_for()
+    page.locator("main").get_by_role("link", name="Stina Steady").wait_for()
 
 
-def test_a_patient_from_tab_to_tab_by_keyboard(opens: Any, ana: Staff, waiting: OwnPhone) -> None:
-    page = opens(ana, "caseload")
-    page.keyboard.press("ArrowDown")
+def test_a_patient_from_tab_to_tab_by_keyboard(opens: Any) -> None:
+    page = opens("physiotherapist", "caseload")
+    to_row(page, "Vera Waiting")
     page.keyboard.press("Enter")
     page.wait_for_url("**/patients/*")
     for key, name in ((2, "Exercises"), (3, "Log"), (4, "Plan"), (5, "Tests"), (6, "History"),
                       (1, "Overview")):  # fmt: skip
+        page.wait_for_load_state()
         page.keyboard.press(str(key))
         page.locator(f".tabs a[aria-current]:text-is('{name}')").wait_for()
-        page.wait_for_load_state()
+    page.wait_for_load_state()
     page.locator(".chart-timeline .chart-box").focus()
     page.keyboard.press("End")
-    assert "2" in page.locator(".chart-timeline .chart-reading").text_content()
+    assert "pain" in page.locator(".chart-timeline .chart-reading").text_content()
     page.keyboard.press("Enter")
     page.wait_for_url("**day=*")
     assert page.evaluate("document.activeElement.id") == "day-panel"
-    page.locator("#day-panel").get_by_text("Felt tight at the end").wait_for()
     axe(page)
     no_sideways_scroll(page, 320)
 
 
-def test_a_day_opens_by_mouse_and_without_scripts(
-    opens: Any, ana: Staff, waiting: OwnPhone
-) -> None:
-    address = f"patients/{waiting.patient.pk}"
-    page = opens(ana, address)
-    page.locator(f'.chart-timeline .day[data-date="{waiting.today}"]').click()
+def test_a_day_opens_by_mouse_and_without_scripts(opens: Any, demo: DemoClinic) -> None:
+    [last] = demo.get("physiotherapist", f"patients/{demo.patient(VERA)}/sessions?limit=1")["items"]
+    day = last["local_date"]
+    address = f"patients/{demo.patient(VERA)}"
+    page = opens("physiotherapist", address)
+    page.locator(f'.chart-timeline .day[data-date="{day}"]').click()
     page.wait_for_url("**day=*")
-    page.locator("#day-panel").get_by_text("Felt tight at the end").wait_for()
+    page.locator("#day-panel").get_by_text(WHAT_VERA_WROTE).wait_for()
     page.get_by_role("link", name="Close").click()
     page.locator("#day-panel").wait_for(state="detached")
 
-    plain = opens(ana, address, java_script_enabled=False)
-    plain.get_by_label("Open a day").fill(waiting.today.isoformat())
+    plain = opens("physiotherapist", address, java_script_enabled=False)
+    plain.get_by_label("Open a day").fill(day)
     plain.get_by_role("button", name="Open", exact=True).click()
-    plain.locator("#day-panel").get_by_text("Felt tight at the end").wait_for()
+    plain.locator("#day-panel").get_by_text(WHAT_VERA_WROTE).wait_for()
     plain.get_by_text("Show as table").first.click()
     plain.locator(".chart-timeline table").wait_for()
 
 
-def test_a_test_is_entered_by_keyboard(opens: Any, ana: Staff, waiting: OwnPhone) -> None:
-    page = opens(ana, f"patients/{waiting.patient.pk}/tests")
+def test_a_test_is_entered_by_keyboard(opens: Any, demo: DemoClinic) -> None:
+    page = opens("physiotherapist", f"patients/{demo.patient(VERA)}/tests")
+    page.wait_for_load_state()
     page.keyboard.press("n")
     page.keyboard.type("Single-leg ham")
     tab_to(page, "#f-value")
@@ -138,35 +147,31 @@ def test_a_test_is_entered_by_keyboard(opens: Any, ana: Staff, waiting: OwnPhone
     page.keyboard.type("18")
     page.keyboard.press("Enter")
     page.get_by_text("Recorded: Single-leg hamstring bridge.").wait_for()
-    assert Assessment.objects.filter(code="slhb_reps", value=18).count() == 1
+    told = demo.get("physiotherapist", f"patients/{demo.patient(VERA)}/assessments")["items"]
+    assert [one["value"] for one in told if one["code"] == "slhb_reps"] == [18]
 
 
-def test_a_stop_is_cleared_with_a_reason_by_keyboard(
-    opens: Any, ana: Staff, ben: OwnPhone, plan_of_ben: Any
-) -> None:
-    ben.checks_in(stop_signs=["ces_saddle_numbness"])
-    page = opens(ana, "caseload")
-    page.keyboard.press("a")
+def test_a_stop_is_cleared_with_a_reason(opens: Any, demo: DemoClinic, by: str) -> None:
+    page = opens("physiotherapist", "caseload")
+    hand = Hand(page, by)
+    rut = page.locator("[data-row]", has_text="Rut Redflag")
+    hand.key("a", rut.get_by_role("link", name="Acknowledge"))
     page.wait_for_url("**/seen*")
-    page.get_by_role("button", name="Acknowledge").focus()
-    page.keyboard.press("Enter")
+    hand.press("button", "Acknowledge")
     page.wait_for_url("**/caseload")
-    page.keyboard.press("a")
+    hand.key("a", rut.get_by_role("link", name="Clear stop"))
     page.wait_for_url("**/clear-stop*")
     axe(page)
-    tab_to(page, "#f-reason")
-    page.keyboard.type("Seen in hospital, nothing found")
-    tab_to(page, "input[type=radio]")
-    page.keyboard.press("Space")
-    tab_to(page, "main button.primary")
-    page.keyboard.press("Enter")
+    hand.fill(page.locator("#f-reason"), "Seen in hospital, nothing found")
+    hand.tick(page.locator("main input[type=radio]").first)
+    hand.press(page.locator("main button.primary"))
     page.get_by_text("The stop is cleared.").wait_for()
-    assert Flag.objects.get().status == "resolved"
+    assert has(demo, RUT, "ces_saddle_numbness", "resolved")
 
 
-def test_print_leaves_out_what_is_pressed(opens: Any, ana: Staff, waiting: OwnPhone) -> None:
-    page = opens(ana, "caseload")
+def test_print_leaves_out_what_is_pressed(opens: Any) -> None:
+    page = opens("physiotherapist", "caseload")
     page.emulate_media(media="print")
-    page.get_by_role("heading", name=waiting.patient.display_name).wait_for()
+    page.get_by_role("heading", name="Vera Waiting").wait_for()
     for hidden in (".side", ".top", ".filters", "main .actions"):
         assert not page.locator(hidden).first.is_visible(), hidden

@@ -12,7 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from backend.audit.models import AuditEvent
-from backend.clinics.models import Patient
+from backend.clinics.models import Episode, Patient
 from backend.console import patients
 from backend.console.handout import dose_words
 from tests.console.conftest import browses
@@ -142,6 +142,84 @@ def test_what_is_refused_stays_typed(ana: Staff, wrong: dict[str, str], field: s
 def test_an_admin_says_who_treats(cleo: Staff, ana: Staff) -> None:
     answer = posts(cleo, "/console/enrol", NILS)
     assert 'id="f-physiotherapist_id-error"' in text_of(answer)
+
+
+# --- What they come with ----------------------------------------------------------------------
+
+PROBLEM = {"title": "Left hamstring, sprinting", "body_region": "posterior_thigh", "side": "left",
+           "started_on": "2026-11-02"}  # fmt: skip
+
+
+def address_of(thigh: Episode) -> str:
+    return f"/console/patients/{thigh.patient_id}/episodes/{thigh.pk}"
+
+
+def etag_in(person: Somebody, path: str) -> str:
+    [found] = re.findall(r'name="etag" value=("".+?"")', text_of(browses(person).get(path)))
+    return str(found[1:-1])
+
+
+def test_an_episode_is_added_and_leads_to_its_plan(ana: Staff, ben: OwnPhone) -> None:
+    patient = f"/console/patients/{ben.patient.pk}"
+    answer = posts(ana, f"{patient}/episodes/new", PROBLEM | {
+        "onset_date": "2026-11-01", "new_pain": "on", "diagnosis_code/text": "Strain, grade II",
+    })  # fmt: skip
+
+    [made] = ana.get(f"patients/{ben.patient.pk}/episodes")["items"]
+    assert answer["Location"] == f"{patient}/assign?episode_id={made['id']}"
+    assert made.items() >= (PROBLEM | {"onset_date": "2026-11-01", "new_pain": True}).items()
+    assert made["diagnosis_code"] == {"text": "Strain, grade II"}
+    assert sorted(actions()) == ["console.episode_create", "console.patient_get"]
+
+
+def test_an_episode_is_changed_and_ended(ana: Staff, thigh: Episode) -> None:
+    path = address_of(thigh)
+    said = PROBLEM | {"etag": etag_in(ana, path), "ended_on": "2026-11-20",
+                      "end_reason": "transferred"}  # fmt: skip
+    assert posts(ana, path, said)["Location"] == f"/console/patients/{thigh.patient_id}"
+
+    [told] = ana.get(f"patients/{thigh.patient_id}/episodes")["items"]
+    assert told.items() >= {"title": PROBLEM["title"], "ended_on": "2026-11-20"}.items()
+    assert "console.episode_update" in actions()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status", "field"),
+    [
+        ({"title": " "}, 422, "title"),
+        ({"side": ""}, 422, "side"),
+        ({"diagnosis_code/code": "S76.3", "diagnosis_code/text": "Strain"}, 422,
+         "diagnosis_code/system"),
+        ({"ended_on": "2026-11-20"}, 422, "end_reason"),
+        ({"etag": '"old"'}, 412, ""),
+    ],
+)  # fmt: skip
+def test_a_refused_episode_stays_typed(
+    ana: Staff, thigh: Episode, wrong: dict[str, str], status: int, field: str
+) -> None:
+    path = address_of(thigh)
+    said = PROBLEM | {"onset_date": "2026-10-31", "etag": etag_in(ana, path)} | wrong
+    answer = posts(ana, path, said)
+
+    text = text_of(answer)
+    assert answer.status_code == status
+    assert 'value="2026-10-31"' in text
+    assert not field or f'id="f-{field.replace("/", "-")}-error"' in text
+    thigh.refresh_from_db()
+    assert thigh.version == 1
+
+
+def test_an_episode_of_somebody_else_is_not_there(
+    ana: Staff, olga: Staff, cleo: Staff, thigh: Episode, bea: OwnPhone
+) -> None:
+    path = address_of(thigh)
+    for person, status in ((olga, 404), (cleo, 403)):
+        assert browses(person).get(path).status_code == status
+    client = browses(ana)
+    other = path.replace(str(thigh.patient_id), str(bea.patient.pk))
+    assert client.get(other).status_code == 404
+    token = token_of(client, "/console/enrol")
+    assert client.post(other, PROBLEM | {"csrfmiddlewaretoken": token}).status_code == 404
 
 
 # --- Invited ----------------------------------------------------------------------------------

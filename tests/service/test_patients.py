@@ -412,6 +412,8 @@ def test_a_region_told_in_free_text_stays(ana: Staff, ben: OwnPhone, now: dateti
         ({"title": " "}, "#/title", "required"),
         ({"new_pain": "yes"}, "#/new_pain", "invalid-type"),
         ({"diagnosis_code": {"system": "x", "code": "y"}}, "#/diagnosis_code/text", "required"),
+        ({"diagnosis_code": {"code": "y", "text": "z"}}, "#/diagnosis_code/system", "required"),
+        ({"diagnosis_code": {"system": "x", "text": "z"}}, "#/diagnosis_code/code", "required"),
         ({"patient_id": str(uuid4())}, "#/patient_id", "unknown-field"),
     ],
 )
@@ -442,8 +444,9 @@ def test_what_may_be_absent_is_cleared_with_null(ana: Staff, ben: OwnPhone) -> N
         assert [e["pointer"] for e in ana.post(path, body, 422)["errors"]] == [expect]
 
 
-def test_a_diagnosis_in_words_alone_is_shown(ana: Staff, thigh: Episode) -> None:
-    Episode.objects.filter(pk=thigh.pk).update(diagnosis_text="Old strain")
+def test_a_diagnosis_in_words_alone(ana: Staff, thigh: Episode) -> None:
+    in_words = {"diagnosis_code": {"text": "Old strain"}}
+    assert ana.patch(f"episodes/{thigh.pk}", in_words).items() > in_words.items()
     [shown] = ana.get(f"patients/{thigh.patient_id}/episodes")["items"]
     assert shown["diagnosis_code"] == {"text": "Old strain"}
 

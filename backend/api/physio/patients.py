@@ -413,8 +413,10 @@ def print_page(request: HttpRequest, token: str) -> HttpResponse:
 
 
 class DiagnosisIn(In):
-    system = Text(200)
-    code = Text(40)
+    """In words; a code goes together with the system it is of."""
+
+    system = Text(200, required=False)
+    code = Text(40, required=False)
     text = Text(400)
 
 

@@ -132,6 +132,11 @@
 
   const settle = (within) => {
     const summary = within.querySelector("[data-focus]");
+    for (const link of all("a[href^='#']", summary || document.createElement("p"))) {
+      const field = document.getElementById(link.hash.slice(1));  // the refusal does not name it
+      const label = field?.labels?.[0] || field?.querySelector(":scope > legend");
+      if (label) link.prepend(`${label.firstChild.textContent.trim()}: `);
+    }
     if (summary) summary.focus();
     // Where a chart is wider than its place, the newest days are at sight.
     for (const box of all(".chart-timeline .chart-box", within)) box.scrollLeft = box.scrollWidth;
