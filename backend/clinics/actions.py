@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from allauth.usersessions.models import UserSession
 from django.db import IntegrityError, transaction
@@ -522,24 +523,53 @@ def _tried(code: str, birth_year: int | None, now: datetime) -> Invitation | Non
 def create_episode(
     *, patient: Patient, by: User, now: datetime, said: Mapping[str, Any]
 ) -> Episode:
-    """Open a course of care. `said` holds fields of `Episode`."""
+    """Open a course of care. `said` holds fields of `Episode`. A discharged patient is back."""
     patient = lock(patient)
     episode = Episode(patient=patient, recorded_by=by, created_at=now, updated_at=now, **said)
     _check(episode)
     episode.save(force_insert=True)
+    if _is_open(episode, now):
+        _take_back(patient, now)
     return episode
 
 
 @transaction.atomic
 def update_episode(*, episode: Episode, changes: Mapping[str, Any], now: datetime) -> Episode:
-    """Change or end a course of care. The caller holds the patient's lock."""
+    """Change or end a course of care: with the last one the patient is discharged. The caller holds
+    the patient's lock."""
+    was_open = _is_open(episode, now)
     for name, value in changes.items():
         setattr(episode, name, value)
     _check(episode)
     episode.version += 1
     episode.updated_at = now
     episode.save(update_fields=[*changes, "version", "updated_at"])
+    is_open = _is_open(episode, now)
+    if is_open and not was_open:
+        _take_back(episode.patient, now)
+    elif was_open and not is_open:
+        _let_go(episode.patient, now)
     return episode
+
+
+def _is_open(episode: Episode, now: datetime) -> bool:
+    today = now.astimezone(ZoneInfo(episode.patient.timezone)).date()
+    return episode.ended_on is None or episode.ended_on > today
+
+
+def _take_back(patient: Patient, now: datetime) -> None:
+    if patient.status == Patient.Status.DISCHARGED:
+        uses_app = patient.user_id is not None
+        patient.status = Patient.Status.ACTIVE if uses_app else Patient.Status.INVITED
+        _save(patient, ["status"], now)
+
+
+def _let_go(patient: Patient, now: datetime) -> None:
+    """Unless something else is still treated."""
+    in_care = patient.status in (Patient.Status.INVITED, Patient.Status.ACTIVE)
+    if in_care and not any(_is_open(one, now) for one in patient.episodes.all()):
+        patient.status = Patient.Status.DISCHARGED
+        _save(patient, ["status"], now)
 
 
 def _check(episode: Episode) -> None:

@@ -268,9 +268,6 @@ class Telling:
         actions.update_episode(
             episode=ended.episode, changes={"ended_on": on, "end_reason": "completed"}, now=now
         )
-        actions.update_patient(
-            patient=self.patient, changes={"status": Patient.Status.DISCHARGED}, now=now
-        )
         self._tell_phones(now)
 
     # --- What happens when ----------------------------------------------------------------

@@ -161,6 +161,7 @@ def test_assigning(opens: Any, demo: DemoClinic, by: str) -> None:
     hand.press("button", "Assign")
     page.get_by_text("Assigned:").wait_for()
     assert [one["title"] for one in plans(demo, DISA)] == [GRADE_1]
+    assert demo.get("physiotherapist", f"patients/{demo.patient(DISA)}")["status"] == "active"
 
 
 def test_assigning_without_scripts(opens: Any, demo: DemoClinic) -> None:

@@ -377,6 +377,50 @@ def test_an_episode_from_start_to_end(ana: Staff, ben: OwnPhone) -> None:
     assert [row["title"] for row in ana.get(path)["items"]] == ["Healed"]
 
 
+def test_with_the_last_episode_a_patient_is_discharged(ana: Staff, ben: OwnPhone) -> None:
+    """And with a new one taken back: into the caseload, and to being reminded."""
+    of_ben = f"patients/{ben.patient.pk}"
+    on = ben.today.isoformat()
+    end = {"ended_on": on, "end_reason": "completed"}
+    reopen = dict.fromkeys(end)
+    later = end | {"ended_on": (ben.today + timedelta(days=9)).isoformat()}
+
+    def status() -> str:
+        feed = ben.get("me/sync/changes")["items"]
+        told = [one["data"]["status"] for one in feed if one["type"] == "patient"]
+        shown = str(ana.get(of_ben)["status"])
+        assert told in ([shown], []), "phones are told, too"
+        return shown
+
+    first, second = (
+        ana.post(f"{of_ben}/episodes", EPISODE | {"started_on": on, "title": title})["id"]
+        for title in ("First", "Second")
+    )
+    lived = [
+        (lambda: ana.patch(f"episodes/{first}", end), "active"),  # the second goes on
+        (lambda: ana.patch(f"episodes/{second}", later), "active"),  # not over yet
+        (lambda: ana.patch(f"episodes/{second}", end), "discharged"),
+        (lambda: ana.patch(f"episodes/{first}", {"title": "Old"}), "discharged"),
+        (lambda: ana.patch(f"episodes/{second}", reopen), "active"),
+        (lambda: ana.patch(f"episodes/{second}", end), "discharged"),
+        (lambda: ana.post(f"{of_ben}/episodes", EPISODE | end, 201), "discharged"),  # from before
+        (lambda: ana.post(f"{of_ben}/episodes", EPISODE, 201), "active"),
+    ]
+    for happens, becomes in lived:
+        happens()
+        assert status() == becomes
+    assert "patient" in {one["type"] for one in ben.get("me/sync/changes")["items"]}
+
+
+def test_whoever_never_signed_in_is_invited_again(ana: Staff) -> None:
+    path = f"patients/{ana.post('patients', NORA, 201)['id']}"
+    made = ana.post(f"{path}/episodes", EPISODE, 201)["id"]
+    ana.patch(f"episodes/{made}", {"ended_on": EPISODE["started_on"], "end_reason": "other"})
+    assert ana.get(path)["status"] == "discharged"
+    ana.post(f"{path}/episodes", EPISODE, 201)
+    assert ana.get(path)["status"] == "invited"
+
+
 @pytest.mark.parametrize("region", PROBLEM_REGIONS)
 def test_an_episode_says_where_the_problem_lies(ana: Staff, ben: OwnPhone, region: str) -> None:
     """Every region of exercises, so that both can be laid side by side, and some more."""

@@ -439,7 +439,8 @@ class EpisodeIn(In):
 
 
 class EpisodeChangeIn(EpisodeIn):
-    """`null` clears. `ended_on` and `end_reason` go together."""
+    """`null` clears. `ended_on` and `end_reason` go together. Whose last open episode is over is
+    discharged: in no caseload but with open flags, and not reminded. A new one takes them back."""
 
     onset_date = Day(required=False, allow_null=True)
     diagnosis_code = DiagnosisIn(required=False, allow_null=True)
@@ -533,7 +534,11 @@ class Episodes(OfPatient):
     def post(self, request: Request, id: str) -> Response:
         patient = self.treated(id)
         said = _flat(EpisodeIn.checked(request.data))
-        episode = actions.create_episode(patient=patient, by=self.person, now=self.now, said=said)
+        with transaction.atomic():
+            episode = actions.create_episode(
+                patient=patient, by=self.person, now=self.now, said=said
+            )
+            _tell_of_status(self, episode.patient, patient.status)
         self.object_id = episode.pk
         return tagged(request, episode_shown(episode), status=201)
 
@@ -554,12 +559,15 @@ class EpisodeOne(StaffEndpoint):
             raise NotFound
         self.concerns(found.patient, found.pk)
         with transaction.atomic():
-            actions.lock(found.patient)
+            patient = actions.lock(found.patient)
             episode = rows.get()
+            episode.patient = patient
             match(request, etag_of(as_json(episode_shown(episode))), required=False)
             if said.get("ended_on") and self._is_in_use(episode):
                 raise StateConflict("An assignment of this episode has not ended.")
+            status = patient.status
             episode = actions.update_episode(episode=episode, changes=said, now=self.now)
+            _tell_of_status(self, patient, status)
         return tagged(request, episode_shown(episode))
 
     def named(self, id: UUID) -> Episode | None:
@@ -568,6 +576,11 @@ class EpisodeOne(StaffEndpoint):
     def _is_in_use(self, episode: Episode) -> bool:
         rows = Assignment.objects.visible_to(self.person)
         return rows.filter(episode=episode, ended_on=None).exists()
+
+
+def _tell_of_status(view: StaffEndpoint, patient: Patient, before: str) -> None:
+    if patient.status != before:
+        touch(patient, {"status": patient.status}, view)
 
 
 # --- What phones reported ---------------------------------------------------------------------
