@@ -176,6 +176,7 @@ CONSOLE: list[URLPattern] = [
     path("patients", console_patients.Patients.as_view(), name="patients"),
     path("enrol", console_patients.Enrol.as_view(), name="enrol"),
     path("patients/<str:id>/account", console_patients.Account.as_view(), name="patient_account"),
+    path("patients/<str:id>/change", console_patients.Change.as_view(), name="patient_change"),
     path(
         "patients/<str:id>/invitations/<str:token>",
         console_patients.Told.as_view(),

@@ -95,46 +95,83 @@ def _address(route: str, **said: str) -> str:
         return ""
 
 
-# --- Enrol ------------------------------------------------------------------------------------
+# --- Enrol, and put right ---------------------------------------------------------------------
+
+SAID = ("given_name", "family_name", "birth_date", "sex", "email", "phone", "locale", "timezone",
+        "physiotherapist_id")  # fmt: skip
+NUMBER = ("identifiers/0/system", "identifiers/0/value")
 
 
-class Enrol(FormScreen):
-    """A new patient. What another system knows the patient by is one number here; more of them are
-    for the systems that send them."""
+class OfPerson(FormScreen):
+    """What another system knows the patient by is one number here; more of them are for the systems
+    that send them."""
 
-    writes = "patient_create"
     here = "patients"
 
+    def _page(self, form: Form, **said: object) -> HttpResponse:
+        treated_by = str(form.value("physiotherapist_id"))
+        known = {**names_of(self.person, [treated_by]), **dict(treating(self.person))}
+        choose = {} if treated_by in known else {"": "Choose"}
+        return self.page(
+            "console/patient_form.html",
+            {
+                "form": form,
+                "sexes": SEXES,
+                "physiotherapists": [*choose.items(), *known.items()],
+                "conditions": [(code, one.name) for code, one in safety().conditions.items()],
+                **said,
+            },
+        )
+
+    def _body(self, form: Form) -> dict[str, Any]:
+        body = form.body(*SAID, lists=["conditions"])
+        if number := form.body(*NUMBER):
+            parts = {name.rpartition("/")[2]: value for name, value in number.items()}
+            body["identifiers"] = [parts]
+        return body
+
+
+class Enrol(OfPerson):
+    writes = "patient_create"
+
     def show(self, form: Form, **address: str) -> HttpResponse:
-        colleagues = treating(self.person)
         if not form.values:
             assert self.person.clinic is not None
             mine = str(self.person.pk) if self.person.is_physiotherapist else ""
             form = Form({"physiotherapist_id": mine, "sex": "unspecified", "locale": "en",
                          "timezone": self.person.clinic.timezone})  # fmt: skip
-        conditions = [(code, one.name) for code, one in safety().conditions.items()]
-        choose = [] if self.person.is_physiotherapist else [("", "Choose")]
-        return self.page(
-            "console/enrol.html",
-            {
-                "form": form,
-                "sexes": SEXES,
-                "physiotherapists": [*choose, *colleagues],
-                "conditions": conditions,
-            },
-        )
+        return self._page(form)
 
     def act(self, form: Form, **address: str) -> HttpResponse:
-        named = ("given_name", "family_name", "birth_date", "sex", "email", "phone", "locale",
-                 "timezone", "physiotherapist_id")  # fmt: skip
-        body = form.body(*named, lists=["conditions"])
-        number = form.body("identifiers/0/system", "identifiers/0/value")
-        if number:
-            parts = {name.rpartition("/")[2]: value for name, value in number.items()}
-            body["identifiers"] = [parts]
-        made = self.tell(api.Patients, body)
+        made = self.tell(api.Patients, self._body(form))
         self.say(f"Enrolled: {made['given_name']} {made['family_name']}. Next, invite to the app.")
         return self.onward("patient_account", id=made["id"])
+
+
+class Change(OfPerson):
+    """Put right what was said of a patient."""
+
+    reads = "patient_get"
+    writes = "patient_update"
+
+    def show(self, form: Form, id: str = "") -> HttpResponse:
+        shown = self.ask(api.PatientOne, id=id)
+        if not form.values:
+            numbers = shown["identifiers"][:1]
+            parts = {f"identifiers/0/{part}": one[part] for one in numbers for part in one}
+            codes = [one["code"] for one in shown["conditions"]]
+            form = Form(dict(shown) | parts | {"conditions": codes})
+        return self._page(form, patient=shown, etag=self.etag(api.PatientOne, id=id))
+
+    def act(self, form: Form, id: str = "") -> HttpResponse:
+        others = self.ask(api.PatientOne, id=id)["identifiers"][1:]
+        body = dict.fromkeys(SAID, "") | self._body(form)
+        body["identifiers"] = [*body.get("identifiers", []), *others]
+        told = self.tell(
+            api.PatientOne, body, method="PATCH", if_match=form.value("etag"), id=id
+        )  # fmt: skip
+        self.say(f"Changed: {told['given_name']} {told['family_name']}.")
+        return self.onward("patient_account", id=id)
 
 
 # --- The account ------------------------------------------------------------------------------

@@ -80,6 +80,7 @@ SHOTS = (
     Shot("patients", "patients", BOTH, "console.patient_list"),
     Shot("enrol", "enrol", BOTH),
     Shot("patient-account", "patients", BOTH, follow=(".act .button",)),
+    Shot("patient-change", "patients", BOTH, follow=(".act .button", "a[data-key=c]")),
     Shot("exercises", "exercises", BOTH),
     Shot("exercise", "exercises", BOTH, follow=(".gallery h3 a",)),
     Shot("protocols", "protocols", BOTH),

@@ -40,6 +40,12 @@ def test_somebody_is_enrolled_and_invited(opens: Any, by: str) -> None:
     assert code in opened.value.content()
     hand.press("link", "Done")
     page.get_by_text("Works until").wait_for()
+    hand.key("c", page.get_by_role("link", name="Change", exact=True))
+    page.wait_for_url("**/change")
+    axe(page)
+    hand.fill(page.get_by_label("E-mail"), "nora@example.org")
+    hand.press("button", "Save")
+    page.get_by_text("Changed: Nora Ny.").wait_for()
 
 
 def test_a_patient_is_found_from_anywhere(opens: Any) -> None:

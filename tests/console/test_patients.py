@@ -36,6 +36,11 @@ def token_of(client: Client, path: str) -> str:
     return found.group(1)
 
 
+def etag_in(person: Somebody, path: str) -> str:
+    [found] = re.findall(r'name="etag" value=("".+?"")', text_of(browses(person).get(path)))
+    return str(found[1:-1])
+
+
 def text_of(answer: Any) -> str:
     return unescape(answer.content.decode())
 
@@ -144,6 +149,46 @@ def test_an_admin_says_who_treats(cleo: Staff, ana: Staff) -> None:
     assert 'id="f-physiotherapist_id-error"' in text_of(answer)
 
 
+# --- Put right --------------------------------------------------------------------------------
+
+
+def test_what_was_said_of_a_patient_is_put_right(cleo: Staff, ana: Staff) -> None:
+    numbers = [{"system": "urn:a", "value": "1"}, {"system": "urn:b", "value": "2"}]
+    said = NILS | {"email": "nlis@example.org", "identifiers": numbers, "conditions": ["pregnancy"]}
+    nils = ana.post("patients", said, 201)["id"]
+    path = f"/console/patients/{nils}/change"
+    text = text_of(browses(cleo).get(path))
+    assert all(f'value="{one}"' in text for one in ("Nils", "nlis@example.org", "urn:a", "1"))
+    assert 'value="pregnancy" checked' in text
+
+    answer = posts(cleo, path, NILS | {
+        "family_name": "Nyman", "email": "nils@example.org", "etag": etag_in(cleo, path),
+        "physiotherapist_id": str(ana.user.pk), "identifiers/0/system": "urn:a",
+        "identifiers/0/value": "17",
+    })  # fmt: skip
+    assert answer["Location"] == f"/console/patients/{nils}/account"
+    told = ana.get(f"patients/{nils}")
+    assert (told["family_name"], told["email"]) == ("Nyman", "nils@example.org")
+    assert [one["value"] for one in told["identifiers"]] == ["17", "2"], "the other one stays"
+    assert told["conditions"] == []
+    assert actions().count("console.patient_update") == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status"),
+    [({"family_name": ""}, 422), ({"email": "nobody"}, 422), ({"etag": '"old"'}, 412)],
+)
+def test_a_refused_change_stays_typed(ana: Staff, wrong: dict[str, str], status: int) -> None:
+    nils = ana.post("patients", NILS, 201)["id"]
+    path = f"/console/patients/{nils}/change"
+    said = NILS | {"phone": "+46 70 000", "physiotherapist_id": str(ana.user.pk)}
+    answer = posts(ana, path, said | {"etag": etag_in(ana, path)} | wrong)
+
+    assert answer.status_code == status
+    assert 'value="+46 70 000"' in text_of(answer)
+    assert "phone" not in ana.get(f"patients/{nils}")
+
+
 # --- What they come with ----------------------------------------------------------------------
 
 PROBLEM = {"title": "Left hamstring, sprinting", "body_region": "posterior_thigh", "side": "left",
@@ -152,11 +197,6 @@ PROBLEM = {"title": "Left hamstring, sprinting", "body_region": "posterior_thigh
 
 def address_of(thigh: Episode) -> str:
     return f"/console/patients/{thigh.patient_id}/episodes/{thigh.pk}"
-
-
-def etag_in(person: Somebody, path: str) -> str:
-    [found] = re.findall(r'name="etag" value=("".+?"")', text_of(browses(person).get(path)))
-    return str(found[1:-1])
 
 
 def test_an_episode_is_added_and_leads_to_its_plan(ana: Staff, ben: OwnPhone) -> None:
