@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 from datetime import date, timedelta
 from fractions import Fraction
 
@@ -196,6 +196,7 @@ def test_a_date_of_two_plans_is_one_day_with_the_slots_of_both() -> None:
 
 
 def test_nothing_due_gives_no_ratio() -> None:
+    assert set(astuple(Counts())) == {0}
     found = ratios_of(Counts(excused=3))
     assert {getattr(found, name) for name in found.__dataclass_fields__} == {None}
 

@@ -133,6 +133,26 @@ def test_what_clinicians_find(
     assert asked(slug, {2: measured(**found)}) == expected
 
 
+SESSION: dict[str, Any] = {"done": 1, "during": 0}
+
+
+@pytest.mark.parametrize(
+    ("told", "is_asked"),
+    [
+        ({1: SESSION | {"settle_min": 5}}, True),
+        ({1: SESSION | {"settle_min": 5}, 2: SESSION}, True),
+        ({1: SESSION | {"settle_min": 11}, 2: SESSION}, False),
+        ({1: SESSION | {"settle_min": 5}, 2: {"settle_min": 11}}, True),
+    ],
+)
+def test_how_fast_it_settles_is_that_of_the_last_session_that_told_it(
+    told: dict[int, dict[str, Any]], is_asked: bool
+) -> None:
+    calm = {name: value for name, value in CALM.items() if name != "settle_min"}
+    found = asked("hs-grade-1", told | {3: measured(slump_positive=1, **calm)})
+    assert found == [(3, GLIDES)] * is_asked
+
+
 def test_it_holds_progress_back_until_somebody_has_looked() -> None:
     days = [Day(on=FIRST, planned=0, worse_with=("cough",)),
             Day(on=FIRST + timedelta(days=1), planned=0, closed=(LUMBAR,))]  # fmt: skip

@@ -209,6 +209,21 @@ def test_how_far_back(state: dict[str, int], sessions: tuple[int, ...], expected
 
 
 @pytest.mark.parametrize(
+    ("number", "days"),
+    [
+        ("red_repeat_days", 90), ("review_value_days", 91), ("gate_adherence_days", 90),
+        ("gate_completed_within_days", 90), ("gate_red_free_days", 90), ("gate_trend_days", 180),
+        ("nerve_words_days", 90), ("sit_bone_within_days", 90),
+    ],
+)  # fmt: skip
+def test_every_window_of_the_rules_is_looked_back_over(number: str, days: int) -> None:
+    on = FIRST + timedelta(days=199)
+    with_it = replace(course(), numbers={**course().numbers, number: 90})
+    state = State(phase_id="phase-1", started_on=on, window_from=on)
+    assert looks_back_to(with_it, state, on) == on - timedelta(days=days - 1)
+
+
+@pytest.mark.parametrize(
     ("when", "expected"),
     [
         pytest.param("max(pain_during; last:5) <= 2", 7, id="five session days"),
