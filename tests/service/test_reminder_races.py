@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from threading import Barrier
 from typing import Any
+from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
@@ -19,6 +20,7 @@ from django.db import connection
 from django.utils import timezone
 
 from backend.clinics import actions as people
+from backend.notifications.claiming import Claim, claim
 from backend.notifications.delivering import deliver
 from backend.notifications.gateways.base import Kind, Sent
 from backend.notifications.models import Message
@@ -26,16 +28,24 @@ from tests.service.cast import OwnPhone
 
 RACES = int(os.environ.get("REMINDER_RACES", "20"))
 KINDS: tuple[Kind, ...] = ("fcm_token", "fcm_installation", "apns", "web_push", "email")
-IN_FLIGHT_S = 0.05  # between the commit of a claim and the first byte of its send
+IN_FLIGHT_S = 1  # between the commit of a claim and the first byte of its send, on a busy machine
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class Stopwatch:
-    """A gateway that remembers when a send of each message began."""
+    """A gateway that remembers when a send of each message began, and on which state of the
+    patient's record it was decided: its `change_seq`, which every commit about it moves."""
 
     def __init__(self) -> None:
         self.began: dict[str, float] = {}
+        self.decided_on: dict[str, int] = {}
+
+    def claim(self, *, now: datetime) -> Claim:
+        found = claim(now=now)
+        for one in found.outgoing:
+            self.decided_on[str(one.message.pk)] = one.change_seq
+        return found
 
     def send(self, address, notice, *, now):
         self.began[notice.key] = time.monotonic()
@@ -81,6 +91,8 @@ def race(
 ) -> tuple[Message, float | None, float]:
     """The message afterwards; when its send began, if it did; and when the act was answered."""
     row, gateway = due(ben, timezone.now()), Stopwatch()
+    ben.patient.refresh_from_db()
+    before = ben.patient.change_seq
 
     def sent() -> None:
         time.sleep(max(wait_s, 0))
@@ -91,9 +103,11 @@ def race(
         act()
         return time.monotonic()
 
-    _, answered = together(sent, acted)
-    deliver(dict.fromkeys(KINDS, gateway), now=timezone.now, senders=1)  # if nobody had it yet
+    with patch("backend.notifications.delivering.claim", gateway.claim):
+        _, answered = together(sent, acted)
+        deliver(dict.fromkeys(KINDS, gateway), now=timezone.now, senders=1)  # if nobody had it yet
     row.refresh_from_db()
+    assert gateway.decided_on.get(str(row.pk), before) == before
     return row, gateway.began.get(str(row.pk)), answered
 
 
