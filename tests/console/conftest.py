@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -48,12 +50,17 @@ def browses(person: Somebody) -> Client:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """The system's Chromium."""
+    """The system's Chromium.
+
+    Playwright runs a loop in this thread from now on, so Django takes plain queries of later tests
+    for a mistake. They are none: nothing is awaited between them.
+    """
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: the screens are not looked at")
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         chromium = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
@@ -63,9 +70,24 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def demo_as_made(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoClinic]:
-    """The demo clinic with its web, worker and clock. (It is not made where nobody looks.)"""
-    with running(tmp_path_factory.mktemp("demo")) as demo:
-        demo.keep()
+    """The demo clinic with its web, worker and clock. (It is not made where nobody looks.)
+
+    It is made by one process of pytest; the others go on from what that one kept.
+    """
+    var, of_all = tmp_path_factory.mktemp("demo"), tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        of_all = of_all.parent
+    made = of_all / "made-demo"
+    with (of_all / "made-demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            with running(var) as demo:
+                demo.keep()
+            shutil.copytree(var, made)
+    if not any(var.iterdir()):
+        shutil.copytree(made, var, dirs_exist_ok=True)
+    with running(var) as demo:
+        demo.restore()
         yield demo
 
 

@@ -75,6 +75,11 @@ class Hand:
     def __init__(self, page: Any, by: str) -> None:
         self.page, self.has_mouse = page, by == "mouse"
 
+    def axe(self) -> None:
+        """Once a page: it is the same for both."""
+        if self.has_mouse:
+            axe(self.page)
+
     def press(self, target: Any, name: str = "") -> None:
         if name:
             target = self.page.get_by_role(target, name=name, exact=True).first

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.console.demo_clinic import DemoClinic
-from tests.console.looking import Hand, axe, no_sideways_scroll
+from tests.console.looking import Hand, no_sideways_scroll
 
 
 def test_a_report_is_read_exported_and_opened(
@@ -27,7 +27,7 @@ def test_a_report_is_read_exported_and_opened(
     assert page.locator("#c5 .chart-reading").inner_text() != ""
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
-        axe(page)
+        hand.axe()
     no_sideways_scroll(page, 360)
     page.set_viewport_size({"width": 1280, "height": 800})
     hand.choose("A row for each", "Protocol")
@@ -35,7 +35,7 @@ def test_a_report_is_read_exported_and_opened(
     page.wait_for_url("**group_by=protocol**")
     rows = page.locator("tr[data-group]")
     assert rows.count() == len(told["groups"]) > 1
-    axe(page)
+    hand.axe()
     hand.press("link", "Due")
     page.wait_for_url("**sort=-due**")
     assert page.locator('th[aria-sort="descending"]').inner_text().startswith("Due")
@@ -43,11 +43,11 @@ def test_a_report_is_read_exported_and_opened(
     page.wait_for_url("**/new-export**")
     assert page.get_by_label("From", exact=True).input_value() == told["from"]
     hand.fill("What is it for?", "board report")
-    axe(page)
+    hand.axe()
     hand.press("button", "Export")
     page.wait_for_url("**/console/exports")
     page.get_by_text("Ready", exact=True).wait_for()  # without a hand: a worker writes it
-    axe(page)
+    hand.axe()
     with page.expect_download() as fetched:
         hand.press(page.get_by_role("link", name="Download").first)
     fetched.value.save_as(tmp_path / "report.csv")
@@ -88,7 +88,7 @@ def test_a_caseload_is_handed_over(opens: Any, demo: DemoClinic, by: str) -> Non
     assert not has_dana("steady")
     hand.press("link", "Ana Lindholm")
     page.get_by_role("heading", name="Caseload and account").wait_for()
-    axe(page)
+    hand.axe()
     hand.choose("Who treats them from now on?", "Dana Holm")
     hand.press("button", "Hand over and end the account")
     page.get_by_text("signed out everywhere", exact=False).first.wait_for()
@@ -114,11 +114,11 @@ def test_a_setting_is_previewed_changed_and_taken_back(
     hand.press("button", "Preview")
     page.get_by_text("Nothing is stored yet").wait_for()
     page.get_by_text("would be in Review", exact=False).wait_for()
-    axe(page)
+    hand.axe()
     hand.press("button", "Save")
     page.get_by_text("Saved:", exact=False).wait_for()
     assert stand() == (5, False)
-    axe(page)
+    hand.axe()
     hand.press("button", "Undo")
     page.get_by_text("Taken back.", exact=False).wait_for()
     assert stand() == (7, True)
@@ -137,4 +137,4 @@ def test_the_audit_is_searched(opens: Any, demo: DemoClinic, by: str) -> None:
     assert page.locator("tbody tr").count() == 1
     hand.press(page.get_by_role("link", name="Check whether"))
     page.get_by_text("Chain verified.").wait_for()
-    axe(page)
+    hand.axe()

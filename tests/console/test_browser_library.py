@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from tests.console.demo_clinic import DemoClinic
-from tests.console.looking import Hand, axe, axe_in_all_themes, no_sideways_scroll
+from tests.console.looking import Hand, axe_in_all_themes, no_sideways_scroll
 
 GRADE_1 = "Grade I hamstring strain"
 
@@ -24,7 +24,7 @@ def test_somebody_is_enrolled_and_invited(opens: Any, by: str) -> None:
     hand.press("button", "Enrol")
     page.get_by_role("link", name="Family name: This field is required.").wait_for()
     assert page.get_by_label("Given name").input_value() == "Nora"
-    axe(page)
+    hand.axe()
     hand.fill("Family name", "Ny")
     hand.press("button", "Enrol")
     page.get_by_role("status").get_by_text("Enrolled: Nora Ny").wait_for()
@@ -32,7 +32,7 @@ def test_somebody_is_enrolled_and_invited(opens: Any, by: str) -> None:
     page.wait_for_url("**/invitations/**")
     code = page.locator(".code").inner_text()
     assert re.fullmatch(r"[0-9A-Z]{4}(-[0-9A-Z]{4}){4}", code)
-    axe(page)
+    hand.axe()
     no_sideways_scroll(page, 320)
     page.set_viewport_size({"width": 1280, "height": 800})
     with page.context.expect_page() as opened:
@@ -42,7 +42,7 @@ def test_somebody_is_enrolled_and_invited(opens: Any, by: str) -> None:
     page.get_by_text("Works until").wait_for()
     hand.key("c", page.get_by_role("link", name="Change", exact=True))
     page.wait_for_url("**/change")
-    axe(page)
+    hand.axe()
     hand.fill(page.get_by_label("E-mail"), "nora@example.org")
     hand.press("button", "Save")
     page.get_by_text("Changed: Nora Ny.").wait_for()
@@ -140,13 +140,13 @@ def test_a_protocol_is_published(opens: Any, by: str) -> None:
     hand.press("button", "Add the exercise")
     page.wait_for_url("**#prescriptions")
     assert page.locator(".item", has_text="Front plank").count() >= 1
-    axe(page)
+    hand.axe()
     no_sideways_scroll(page, 320)
     page.set_viewport_size({"width": 1280, "height": 800})
     hand.press("link", "Publish…")
     page.wait_for_url("**/publish")
     hand.fill(page.get_by_label("What changed, and why"), "Ours, with planks.")
-    axe(page)
+    hand.axe()
     hand.press("button", "Publish")
     page.wait_for_url(re.compile(r"/protocols/[0-9a-f-]{36}$"))
     page.get_by_text("Ours, with planks.").wait_for()
@@ -155,7 +155,7 @@ def test_a_protocol_is_published(opens: Any, by: str) -> None:
     hand.fill(page.get_by_label("Why"), "Made for a test.")
     hand.press("button", "Retire")
     page.get_by_text("Nobody is given it any more").wait_for()
-    axe(page)
+    hand.axe()
 
 
 def test_a_draft_can_be_edited_without_scripts(opens: Any) -> None:

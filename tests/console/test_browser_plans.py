@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.console.demo_clinic import DemoClinic
-from tests.console.looking import Hand, axe, axe_in_all_themes, no_sideways_scroll
+from tests.console.looking import Hand, axe_in_all_themes, no_sideways_scroll
 
 # Of the demo: Vera's proposal waits, Disa is done with her plan, Stina is in the midst of hers.
 VERA, DISA, STINA = "progression-waiting", "discharged", "steady"
@@ -72,7 +72,7 @@ def test_declining_asks_why(opens: Any, demo: DemoClinic, by: str) -> None:
     hand.key("d", page.get_by_role("link", name="Decline"))
     dialog = page.get_by_role("dialog")
     dialog.wait_for()
-    axe(page)
+    hand.axe()
     hand.choose(dialog.get_by_label("Reason"), "A new finding")
     hand.fill(dialog.get_by_label("Why"), "Seen in the clinic.")
     hand.press(dialog.get_by_role("button", name="Decline"))
@@ -96,7 +96,7 @@ def test_a_stale_decision_is_refused_and_reloaded(opens: Any, demo: DemoClinic, 
     page.get_by_text("New data came in while this was open").wait_for()
     page.get_by_role("row", name="Worst pain during exercise").first.wait_for()
     assert page.get_by_label("To the patient").first.input_value() == "Kept"
-    axe(page)
+    hand.axe()
     hand.press(approve)
     page.get_by_text("Approved: Vera Waiting").wait_for()
     assert decided(demo, "approved")
@@ -135,7 +135,7 @@ def test_assigning(opens: Any, demo: DemoClinic, by: str) -> None:
     to_new_episode(page, hand)
     hand.press("button", "Add")
     page.get_by_role("link", name="Where: This field is required.").wait_for()
-    axe(page)
+    hand.axe()
     no_sideways_scroll(page, 320)
     page.set_viewport_size({"width": 1280, "height": 800})
     hand.fill(page.get_by_label("In a few words"), "Right hamstring, again")
@@ -150,12 +150,12 @@ def test_assigning(opens: Any, demo: DemoClinic, by: str) -> None:
     page.locator("#preview").wait_for()
     hand.press("link", "Answer what is missing")
     page.wait_for_url("**/screening**")
-    axe(page)
+    hand.axe()
     for box in ("All of these were asked", "Grade recorded", "Neurological screen recorded"):
         hand.tick(page.get_by_label(box))
     hand.press("button", "Record")
     page.locator("#preview").wait_for()
-    axe(page)
+    hand.axe()
     no_sideways_scroll(page, 320)
     page.set_viewport_size({"width": 1280, "height": 800})
     hand.press("button", "Assign")
@@ -183,7 +183,7 @@ def test_an_episode_is_put_right(opens: Any, demo: DemoClinic, by: str) -> None:
     hand = Hand(page, by)
     hand.press("link", "Left hamstring, sprinting")
     page.get_by_role("heading", name="Change the episode").wait_for()
-    axe(page)
+    hand.axe()
     hand.fill(page.get_by_label("In a few words"), "Left hamstring, hurdles")
     hand.press("button", "Save")
     page.get_by_text("Changed: Left hamstring, hurdles.").wait_for()
@@ -195,7 +195,7 @@ def test_tailoring_and_pausing(opens: Any, demo: DemoClinic, by: str) -> None:
     hand = Hand(page, by)
     hand.key("t", page.get_by_role("link", name="Tailor plan"))
     page.wait_for_url("**/tailor")
-    axe(page)
+    hand.axe()
     no_sideways_scroll(page, 320)
     page.set_viewport_size({"width": 1280, "height": 800})
     sets = page.locator(".dose input").first
@@ -208,7 +208,7 @@ def test_tailoring_and_pausing(opens: Any, demo: DemoClinic, by: str) -> None:
 
     hand.press("link", "Pause")
     page.wait_for_url("**/pause")
-    axe(page)
+    hand.axe()
     hand.fill(page.get_by_role("textbox", name="Why"), "Flu")
     hand.press("button", "Pause")
     page.get_by_text("Paused from").wait_for()
