@@ -618,8 +618,9 @@ def _forget_flags() -> None:
 def test_pain_outside_the_plan_is_held_against_the_plan_that_runs(
     ben: OwnPhone, plan_of_ben: Any, way: Way
 ) -> None:
-    now = timezone.now().astimezone(ben.patient.zone) - timedelta(minutes=1)
-    way(ben, "session", uuid4(), 1, session_at(now, pain_during=8))
+    now = timezone.now().astimezone(ben.patient.zone)  # today, just after midnight, too
+    short = dict.fromkeys(("ended_at", "recorded_at"), now.isoformat())
+    way(ben, "session", uuid4(), 1, session_at(now, pain_during=8, **short))
     assert open_flags() == SEVERE
 
 
