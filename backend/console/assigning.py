@@ -19,6 +19,7 @@ from backend.api.physio import assessments, patients, protocols
 from backend.api.physio import assignments as api
 from backend.care.models import Assignment
 from backend.care.prescribing import AssignmentGateFailed
+from backend.console.episodes import SIDES as OF_EPISODES
 from backend.console.frame import Form, FormScreen, Screen
 from backend.console.navigation import TREATING
 from backend.console.tailoring import (
@@ -49,8 +50,7 @@ FACT = "0/1"
 IMAGING = "imaging_decision_recorded"
 PARTS = (("morning", "Morning"), ("midday", "Midday"), ("evening", "Evening"), ("any", "Any time"))
 DAY_NAMES = tuple((day, day.capitalize()) for day in DAYS)
-SIDES = (("", "As the episode says"), ("left", "Left"), ("right", "Right"), ("both", "Both"),
-         ("none", "Neither"))  # fmt: skip
+SIDES = (("", "As the episode says"), *OF_EPISODES)
 SCHEDULES = (
     ("", "Days as they are"),
     ("daily", "Every day"),

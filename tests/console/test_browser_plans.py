@@ -21,10 +21,10 @@ def decided(demo: DemoClinic, status: str) -> bool:
     return [one["recommendation"] for one in told] == ["advance"]
 
 
-def opened(hand: Hand) -> None:
-    """The proposal of Vera in the queue."""
-    page = hand.page
-    if hand.has_mouse:
+def opened(opens: Any, by: str) -> Hand:
+    """The proposal of Vera, out of the queue."""
+    page = opens("physiotherapist", "reviews")
+    if by == "mouse":
         page.get_by_role("link", name="Vera Waiting").click()
     else:
         page.wait_for_load_state()  # keys are listened to from then on
@@ -32,6 +32,7 @@ def opened(hand: Hand) -> None:
             page.keyboard.press("ArrowDown")
         page.keyboard.press("Enter")
     page.get_by_text("in queue").wait_for()
+    return Hand(page, by)
 
 
 def test_a_proposal_can_be_used_by_everybody(opens: Any) -> None:
@@ -45,18 +46,16 @@ def test_a_proposal_can_be_used_by_everybody(opens: Any) -> None:
 
 
 def test_approving(opens: Any, demo: DemoClinic, by: str) -> None:
-    page = opens("physiotherapist", "reviews")
-    hand = Hand(page, by)
-    opened(hand)
+    hand = opened(opens, by)
+    page = hand.page
     hand.key("a", page.get_by_role("button", name="Approve").first)
     page.get_by_text("Approved: Vera Waiting").wait_for()
     assert decided(demo, "approved")
 
 
 def test_approving_with_changes(opens: Any, demo: DemoClinic, by: str) -> None:
-    page = opens("physiotherapist", "reviews")
-    hand = Hand(page, by)
-    opened(hand)
+    hand = opened(opens, by)
+    page = hand.page
     hand.press(page.locator("summary").filter(has_text="Adjust doses"))
     hand.fill(page.locator(".dose input").first, "1")
     hand.fill(page.get_by_label("To the patient").first, "We start gently.")
@@ -66,9 +65,8 @@ def test_approving_with_changes(opens: Any, demo: DemoClinic, by: str) -> None:
 
 
 def test_declining_asks_why(opens: Any, demo: DemoClinic, by: str) -> None:
-    page = opens("physiotherapist", "reviews")
-    hand = Hand(page, by)
-    opened(hand)
+    hand = opened(opens, by)
+    page = hand.page
     hand.key("d", page.get_by_role("link", name="Decline"))
     dialog = page.get_by_role("dialog")
     dialog.wait_for()
@@ -81,9 +79,8 @@ def test_declining_asks_why(opens: Any, demo: DemoClinic, by: str) -> None:
 
 
 def test_a_stale_decision_is_refused_and_reloaded(opens: Any, demo: DemoClinic, by: str) -> None:
-    page = opens("physiotherapist", "reviews")
-    hand = Hand(page, by)
-    opened(hand)
+    hand = opened(opens, by)
+    page = hand.page
     left_out = ("id", "derived", "received_at", "history_count", "revision")
     told = demo.get(VERA, "me/sessions?limit=9")["items"][3]  # one that the proposal stands on
     body = {name: value for name, value in told.items() if name not in left_out}
