@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from math import ceil
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from protocols.engine import predicate
 from protocols.engine.case import PROPOSED, Judged, Outcome, State
-from protocols.engine.day import Day
+from protocols.engine.day import Approval, Day
 from protocols.engine.plan import (
     MOST_SLOTS_A_DAY,
     PhaseSpan,
@@ -29,7 +29,7 @@ from protocols.engine.plan import (
     slots_on,
 )
 from protocols.engine.progression import replay
-from tests.builders import numbers
+from tests.builders import course, day, numbers
 from tests.engine.histories import SLUGS, History, at_size, histories
 
 SIZES = [40, pytest.param(10_000, marks=pytest.mark.campaign)]
@@ -60,7 +60,11 @@ def is_advised_rest(told: History, day: Day) -> bool:
 
 
 def clock(state: State) -> tuple[object, ...]:
-    return state.phase_id, state.started_on, state.window_from, bool(state.stop), state.ended
+    return state.phase_id, *began(state), state.window_from, bool(state.stop), state.ended
+
+
+def began(state: State) -> tuple[date, date]:
+    return state.started_on, state.last_step_back or date.min
 
 
 def lighter(told: History, sore: State, calm: State) -> bool:
@@ -69,7 +73,7 @@ def lighter(told: History, sore: State, calm: State) -> bool:
         return bool(sore.stop)
     if number_of(told, sore) != number_of(told, calm):
         return number_of(told, sore) < number_of(told, calm)
-    return sore.started_on > calm.started_on
+    return began(sore) > began(calm)
 
 
 def raised(day: Day, where: str, by: int) -> dict[str, int] | None:
@@ -109,7 +113,26 @@ def explained(
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("where", ["during", "before", "next_morning", "pain_otherwise"])
 def test_more_pain_never_makes_treatment_harder(where: str, size: int, seed: int) -> None:
-    """Two courses, the same but for more pain on one date.
+    @at_size(size, seed, told=histories(), at=PLACES, by=st.integers(1, 10))
+    def holds(told: History, at: int, by: int) -> None:
+        assert_not_harder(told, at % len(told.days), where, by)
+
+
+def test_a_new_start_on_the_morning_after_a_step_back() -> None:
+    """Both courses begin anew on that date, and one of them alone has stepped back."""
+    days = (
+        day(1),
+        day(2, spread=True),
+        day(3, approval=Approval("phase-1")),
+        day(4, spread=True),
+        day(5),
+    )
+    told = History(course("deep-gluteal"), days)
+    assert_not_harder(told, 0, "next_morning", 2)
+
+
+def assert_not_harder(told: History, at: int, where: str, by: int) -> None:
+    """Of two courses, the same but for more pain on the date `at`.
 
     On that date: the verdict demands no more (propose, hold, step back, stop, in this order), as
     many sets or fewer are planned (what was planned before a stop began is left as it was), a stop
@@ -125,37 +148,33 @@ def test_more_pain_never_makes_treatment_harder(where: str, size: int, seed: int
     Pain before a session that is not done makes the date one of advised rest (S-PRE), which leaves
     every count. So the calmer course is one that was excused there.
     """
-
-    @at_size(size, seed, told=histories(), at=PLACES, by=st.integers(1, 10))
-    def holds(told: History, at: int, by: int) -> None:
-        at %= len(told.days)
-        said = raised(told.days[at], where, by)
-        if said is None:
-            return
-        sorer = told.but(at, **said)
-        rests = is_advised_rest(sorer, sorer.days[at])
-        if rests and not is_advised_rest(told, told.days[at]):
-            told = told.but(at, excused=True)
-        calm, sore = told.judged(), sorer.judged()
-        assert calm[:at] == sore[:at]
-        for n in range(at, len(calm)):
-            less, more = calm[n], sore[n]
-            if clock(less.before) != clock(more.before):
-                assert lighter(told, more.before, less.before)
-                break
-            assert more.planned <= less.planned or more.outcome is Outcome.STOP
-            if more.outcome in PROPOSED and less.outcome not in PROPOSED:
-                allowed = explained(calm, sore, at, n, where) | ({"GG6"} if rests else set())
-                assert n > at
-                assert less.rule == "R15"
-                assert set(less.failed) <= allowed
-            if n == at:
-                assert DEMANDS[more.outcome] <= DEMANDS[less.outcome]
-                assert more.after.stop or not less.after.stop
-                if not more.after.stop:
-                    assert number_of(told, more.after) <= number_of(told, less.after)
-            if clock(more.after) == clock(less.after) and not more.after.stop:
-                assert more.after.half_left >= less.after.half_left
+    said = raised(told.days[at], where, by)
+    if said is None:
+        return
+    sorer = told.but(at, **said)
+    rests = is_advised_rest(sorer, sorer.days[at])
+    if rests and not is_advised_rest(told, told.days[at]):
+        told = told.but(at, excused=True)
+    calm, sore = told.judged(), sorer.judged()
+    assert calm[:at] == sore[:at]
+    for n in range(at, len(calm)):
+        less, more = calm[n], sore[n]
+        if clock(less.before) != clock(more.before):
+            assert lighter(told, more.before, less.before)
+            break
+        assert more.planned <= less.planned or more.outcome is Outcome.STOP
+        if more.outcome in PROPOSED and less.outcome not in PROPOSED:
+            allowed = explained(calm, sore, at, n, where) | ({"GG6"} if rests else set())
+            assert n > at
+            assert less.rule == "R15"
+            assert set(less.failed) <= allowed
+        if n == at:
+            assert DEMANDS[more.outcome] <= DEMANDS[less.outcome]
+            assert more.after.stop or not less.after.stop
+            if not more.after.stop:
+                assert number_of(told, more.after) <= number_of(told, less.after)
+        if clock(more.after) == clock(less.after) and not more.after.stop:
+            assert more.after.half_left >= less.after.half_left
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -367,9 +386,9 @@ def test_a_stop_ends_by_a_clearance_alone(size: int, seed: int) -> None:
 def assert_handed_on(told: History) -> None:
     """From one date to the next no stop gets lost, as each is judged when it is lived."""
     known: list[Judged] = []
-    for n, day in enumerate(told.days):
-        late = [one for one in told.late if one.arrives == day.on]
-        chain = replay(told.course, [day], late, chain=known)
+    for n, lived in enumerate(told.days):
+        late = [one for one in told.late if one.arrives == lived.on]
+        chain = replay(told.course, [lived], late, chain=known)
         if n:
             assert bool(chain[n].case.inherited.stop) or not known[-1].after.stop
         known = list(chain)
