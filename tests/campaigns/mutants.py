@@ -47,7 +47,8 @@ ENGINE_TESTS = ("tests/engine",)
 LIBRARY_TESTS = ("tests/library",)
 LIBRARY = ("protocols/rules.yaml", "protocols/safety.yaml", "protocols/metrics.yaml")
 ENOUGH = 0.95
-LONGEST_S = 30  # of processor time; the tests take about three seconds
+DID_NOT_END = "did not end"
+LONGEST = 4  # times the processor time of the tests without any change
 MOST_BYTES = 2 * 1024**3
 SLOW = ("test_simulation", "test_properties")  # asked when everything else has passed
 
@@ -70,6 +71,7 @@ class Asked(argparse.Namespace):
     quick: bool
     killers: bool
     tests: Sequence[str]
+    longest_s: float  # of processor time, for the tests of one mutant
 
 
 # --- One mutant -------------------------------------------------------------------------------
@@ -165,7 +167,7 @@ def live(mutant: Mutant, asked: Asked, first: Sequence[str], told: int) -> None:
         os.dup2(silence, 2)
         resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
         signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_VIRTUAL, LONGEST_S)
+        signal.setitimer(signal.ITIMER_VIRTUAL, asked.longest_s)
         forget()
         mutant.apply()
         code, failed = run_tests(asked, first)
@@ -243,7 +245,7 @@ def killed_or_not(mutants: Iterable[Mutant], asked: Asked) -> Iterator[tuple[Mut
         if code == "0":
             yield mutant, ""
         else:
-            yield mutant, failed or ("could not be imported" if code else "did not end")
+            yield mutant, failed or ("could not be imported" if code else DID_NOT_END)
 
 
 def known_equivalents() -> dict[Key, str]:
@@ -257,9 +259,11 @@ def known_equivalents() -> dict[Key, str]:
 
 
 def run(asked: Asked, console: Console) -> tuple[dict[str, Score], list[Key]]:
+    begun = time.process_time()
     code, failed = run_tests(asked)  # here, so that files are known to all
     if code:
         sys.exit(f"without any change {failed or 'the tests'} must pass first")
+    asked.longest_s = LONGEST * (time.process_time() - begun)
     mutants = (library_mutants if asked.library else engine_mutants)(asked.only)
     chance = random.Random(asked.seed)
     if asked.sample and asked.sample < len(mutants):
@@ -283,6 +287,7 @@ def run(asked: Asked, console: Console) -> tuple[dict[str, Score], list[Key]]:
             else:
                 score.survivors.append(mutant)
                 bars.console.print(f"survived: {mutant}", markup=False, soft_wrap=True)
+    console.print(f"{by[DID_NOT_END]} {DID_NOT_END} within {asked.longest_s:.0f} s of a processor")
     if asked.killers:
         for killer, count in by.most_common():
             console.print(f"{count:5} {killer}", markup=False, soft_wrap=True)

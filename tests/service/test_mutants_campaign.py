@@ -25,6 +25,7 @@ def test_what_is_changed_is_noticed(asked: list[str]) -> None:
     ended = campaign(*asked, "--quick", "--sample", "2", "--seed", "3")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "100.0%" in ended.stdout
+    assert ended.stdout.startswith("0 did not end within"), "what was only slow is not killed"
 
 
 def test_tests_that_look_elsewhere_let_it_live() -> None:
