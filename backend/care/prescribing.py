@@ -407,10 +407,10 @@ def _check(patient: Patient, wish: Wish, protocol: Protocol, phase_id: str, now:
         raise ValidationFailed.at("#/start_date", "invalid-value", "A plan starts today or later.")
     if (begun := wish.phase_started_on) is not None:
         if begun > wish.start_date:
-            detail = "Must not be after `start_date`."
+            detail = "Must not be after the first day of the plan."
             raise ValidationFailed.at("#/phase_started_on", "time-order", detail)
         if begun < wish.start_date - LONGEST_BEFORE:
-            detail = f"Not more than {LONGEST_BEFORE.days} days before `start_date`."
+            detail = f"Not more than {LONGEST_BEFORE.days} days before the first day of the plan."
             raise ValidationFailed.at("#/phase_started_on", "invalid-value", detail)
 
 

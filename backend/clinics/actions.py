@@ -575,15 +575,15 @@ def _let_go(patient: Patient, now: datetime) -> None:
 def _check(episode: Episode) -> None:
     errors = []
     if episode.ended_on and episode.ended_on < episode.started_on:
-        errors.append(FieldError("#/ended_on", "time-order", "Not before started_on."))
+        errors.append(FieldError("#/ended_on", "time-order", "Not before its first day."))
     if episode.ended_on and not episode.end_reason:
-        errors.append(FieldError("#/end_reason", "required", "Goes together with ended_on."))
+        errors.append(FieldError("#/end_reason", "required", "An end has a reason."))
     if episode.end_reason and not episode.ended_on:
-        errors.append(FieldError("#/ended_on", "required", "Goes together with end_reason."))
+        errors.append(FieldError("#/ended_on", "required", "An end has a day."))
     coded = {"system": episode.diagnosis_system, "code": episode.diagnosis_code}
     for part, other in (("system", "code"), ("code", "system")):
         if coded[other] and not coded[part]:
-            detail = f"Goes together with {other}."
+            detail = f"A {other} goes together with its {part}."
             errors.append(FieldError(f"#/diagnosis_code/{part}", "required", detail))
     if errors:
         raise ValidationFailed.of(errors)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from django.apps.registry import Apps
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.backends.utils import CursorWrapper
 
 from backend import triggers
 from backend.triggers import Refusal
@@ -134,8 +135,12 @@ def put_up(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     """The triggers of all tables and columns that there are so far."""
     introspection = schema_editor.connection.introspection
     with schema_editor.connection.cursor() as cursor:
-        known = {
-            table: {column.name for column in introspection.get_table_description(cursor, table)}
-            for table in set(introspection.table_names(cursor)) & SPOKEN_OF
-        }
+        there = set(introspection.table_names(cursor)) & SPOKEN_OF
+        known = {table: _columns(cursor, table) for table in there}
     install(schema_editor, tuple(one for one in REFERENCES if one.is_possible(known)))
+
+
+def _columns(cursor: CursorWrapper, table: str) -> set[str]:
+    """By a query of no rows: Django's description parses the whole SQL of a table on SQLite."""
+    cursor.execute(f'SELECT * FROM "{table}" LIMIT 0')  # noqa: S608  # our names
+    return {column[0] for column in cursor.description}

@@ -138,8 +138,7 @@ def test_a_test_is_entered_by_keyboard(opens: Any, demo: DemoClinic) -> None:
     tab_to(page, "#f-value")
     page.keyboard.type("999999")
     page.keyboard.press("Enter")
-    page.locator(".summary").wait_for()
-    assert page.evaluate("document.activeElement.className") == "summary"
+    page.locator(".summary:focus").wait_for()
     assert page.locator("#f-value").input_value() == "999999"
     axe(page)
     page.locator("#f-value").focus()

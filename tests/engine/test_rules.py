@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from protocols.engine.case import Course, Outcome
 from protocols.engine.day import Approval, Clearance, Day, Measured, Reported
 from protocols.engine.gates import GATES
-from protocols.engine.progression import RULES, Late, replay
+from protocols.engine.progression import RULES, Late, in_force, replay
 from tests.builders import ALL_CLEAR, FIRST, PLANNED, course, day, judged, missed, rules_of
 from tests.engine.histories import all_clear
 
@@ -411,6 +411,12 @@ def test_s_pre_no_session_is_offered_and_the_date_is_excused() -> None:
     assert [(one.rule, one.planned, one.excused) for one in result[1:3]] == [("R13", 0, True)] * 2
     assert alerts(days) == ["routine:high-pain-before"]
     assert result[3].after.missed == 0
+
+
+def test_s_pre_counts_no_date_inside_a_stop() -> None:
+    """Nothing is offered there anyway."""
+    days = [missed(1, reported=URGENT), missed(2, before=6), missed(3, before=6)]
+    assert "routine:high-pain-before" not in alerts(days)
 
 
 def test_s_pre_from_the_first_date_on() -> None:
@@ -848,6 +854,12 @@ def test_lighter_always_holds() -> None:
 def test_into_the_phase_one_is_in_by_then_nothing_begins_anew() -> None:
     days = [day(1), day(2, approval=PHASE_2), day(3), day(4, approval=SEEN)]
     assert [one.before.started_on for one in judged(days)[1:]] == [FIRST + timedelta(days=1)] * 3
+
+
+def test_an_approval_that_has_begun_stands_when_its_date_is_judged_again() -> None:
+    again = day(3, approval=SEEN)
+    has_begun = replace(course().start(), phase_id="phase-2", started_on=again.on)
+    assert in_force(course().protocol, has_begun, again) is again
 
 
 def test_a_course_may_begin_with_a_stop_and_with_open_items() -> None:
