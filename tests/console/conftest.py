@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +10,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.test import Client
 
-from tests.console.demo_clinic import DemoClinic, running
+from tests.demo_clinic import DemoClinic, made, running
 from tests.service.cast import Somebody
 from tests.service.conftest import (
     ana,
@@ -70,24 +68,8 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def demo_as_made(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoClinic]:
-    """The demo clinic with its web, worker and clock. (It is not made where nobody looks.)
-
-    It is made by one process of pytest; the others go on from what that one kept.
-    """
-    var, of_all = tmp_path_factory.mktemp("demo"), tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        of_all = of_all.parent
-    made = of_all / "made-demo"
-    with (of_all / "made-demo.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not made.exists():
-            with running(var) as demo:
-                demo.keep()
-            shutil.copytree(var, made)
-    if not any(var.iterdir()):
-        shutil.copytree(made, var, dirs_exist_ok=True)
-    with running(var) as demo:
-        demo.restore()
+    """The demo clinic with its web, worker and clock. (It does not run where nobody looks.)"""
+    with running(made(tmp_path_factory)) as demo:
         yield demo
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urljoin
 
-from tests.console.demo_clinic import ROOT, DemoClinic, running
+from tests.demo_clinic import ROOT, DemoClinic, running
 
 BOTH, TREATING, ADMINS = ("ana", "cleo"), ("ana",), ("cleo",)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.console.demo_clinic import DemoClinic
 from tests.console.looking import Hand, axe, axe_in_all_themes, no_sideways_scroll
 from tests.console.screens import SHOTS, Shot, address_of
+from tests.demo_clinic import DemoClinic
 from tests.service.door import totp
 
 IN_THE_DEMO = {"ana": "physiotherapist", "cleo": "admin"}

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.console.demo_clinic import DemoClinic
 from tests.console.looking import Hand, no_sideways_scroll
+from tests.demo_clinic import DemoClinic
 
 
 def test_a_report_is_read_exported_and_opened(

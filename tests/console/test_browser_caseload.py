@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.console.demo_clinic import DemoClinic
 from tests.console.looking import Hand, axe, no_sideways_scroll, tab_to
+from tests.demo_clinic import DemoClinic
 
 # Of the demo: Rut stands still by a stop, Calle has something to look at, and Vera a proposal.
 RUT, CALLE, VERA = "red-flag", "wrong-clock", "progression-waiting"

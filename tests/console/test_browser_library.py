@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tests.console.demo_clinic import DemoClinic
 from tests.console.looking import Hand, axe_in_all_themes, no_sideways_scroll
+from tests.demo_clinic import DemoClinic
 
 GRADE_1 = "Grade I hamstring strain"
 

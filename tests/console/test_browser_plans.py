@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.console.demo_clinic import DemoClinic
 from tests.console.looking import Hand, axe_in_all_themes, no_sideways_scroll
+from tests.demo_clinic import DemoClinic
 
 # Of the demo: Vera's proposal waits, Disa is done with her plan, Stina is in the midst of hers.
 VERA, DISA, STINA = "progression-waiting", "discharged", "steady"

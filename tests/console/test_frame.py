@@ -19,8 +19,8 @@ from backend.audit.models import AuditEvent
 from backend.console.frame import SEEN, Screen
 from backend.urls import CONSOLE
 from tests.console.conftest import browses
-from tests.console.demo_clinic import ROOT
 from tests.console.screens import SHOTS, Shot, address_of
+from tests.demo_clinic import ROOT
 from tests.service.cast import OwnPhone, Somebody, Staff, make_patient, session_token
 from tests.service.door import totp
 

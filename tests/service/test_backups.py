@@ -133,6 +133,7 @@ def test_backup_wipe_restore_start(machine: Machine, tmp_path: Path) -> None:
     assert f"{len(before)} tables" in said
     assert json.loads((tmp_path / "copy.json").read_text())["tables"] == before
     assert "exists already" in machine.manage("backup", str(file), fails=True)
+    assert_what_is_wrong_is_refused_in_one_line(machine, file)
     machine.manage("shell", "-c", FORGET)  # after the copy was made
 
     machine.wipe()
@@ -152,21 +153,21 @@ def test_backup_wipe_restore_start(machine: Machine, tmp_path: Path) -> None:
     assert is_ready(machine)
 
 
-def test_what_is_wrong_is_refused_in_one_line(machine: Machine, tmp_path: Path) -> None:
+def assert_what_is_wrong_is_refused_in_one_line(machine: Machine, file: Path) -> None:
     """A service that runs, another content than was copied, and half of the copy."""
-    file, told = tmp_path / "copy", tmp_path / "copy.json"
-    machine.manage("migrate", "--verbosity=0")
-    machine.manage("backup", str(file))
     machine.manage("tick")
     assert "Stop the service first" in machine.manage("restore", str(file), fails=True)
 
-    said = json.loads(told.read_text())
+    told = file.with_suffix(".json")
+    as_copied = told.read_text()
+    said = json.loads(as_copied)
     said["tables"]["health_heartbeat"] = "7:0"
     told.write_text(json.dumps(said))
     assert "health_heartbeat" in machine.manage("restore", str(file), "--force", fails=True)
 
     told.unlink()
     assert "are needed, both" in machine.manage("restore", str(file), fails=True)
+    told.write_text(as_copied)
 
 
 # --- Digests ----------------------------------------------------------------------------------

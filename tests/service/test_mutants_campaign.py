@@ -20,7 +20,10 @@ def campaign(*asked: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize("asked", [["--only", "dates"], ["--library", "--only", "rules"]])
+DATES = ["--only", "dates", "--tests", "tests/engine/test_dates.py"]
+
+
+@pytest.mark.parametrize("asked", [DATES, ["--library", "--only", "rules"]])
 def test_what_is_changed_is_noticed(asked: list[str]) -> None:
     ended = campaign(*asked, "--quick", "--sample", "2", "--seed", "3")
     assert ended.returncode == 0, ended.stdout + ended.stderr

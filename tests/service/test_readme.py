@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.demo_clinic import DemoClinic, made, running
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -19,32 +18,10 @@ WITHIN_S = 120
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[str]:
-    """The demo, started as the README says, on a port of its own; its host and port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    bare = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    output = tmp_path / "output"
-    with (
-        output.open("w") as said,
-        subprocess.Popen(
-            ["./run", "demo"],
-            cwd=ROOT,
-            env=bare | {"VAR_DIR": str(tmp_path), "PORT": str(port)},
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        ) as process,
-    ):
-        try:
-            deadline = time.monotonic() + WITHIN_S
-            while "Ready." not in output.read_text():
-                assert process.poll() is None, output.read_text()
-                assert time.monotonic() < deadline, output.read_text()
-                time.sleep(0.2)
-            yield f"localhost:{port}"
-        finally:
-            process.terminate()
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoClinic]:
+    """The demo, started as the README says."""
+    with running(made(tmp_path_factory)) as demo:
+        yield demo
 
 
 def pasted(script: str, folder: Path) -> str:
@@ -60,12 +37,13 @@ def pasted(script: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_the_five_lines_answer_what_the_readme_says(service: str, tmp_path: Path):
+def test_the_five_lines_answer_what_the_readme_says(demo: DemoClinic, tmp_path: Path):
     [script] = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
     assert script.count("curl ") == 5
     [rows] = re.findall(r"\| the `curl` line \| answers \|\n\|---\|---\|\n((?:\|.*\n)+)", README)
 
-    said = pasted(script.replace("localhost:8000", service), tmp_path / "here")
+    script = script.replace("http://localhost:8000", demo.origin)
+    said = pasted(script, tmp_path / "here")
 
     answers = said.split("\n", 4)
     for row, answer in zip(rows.splitlines(), answers, strict=True):
@@ -75,12 +53,12 @@ def test_the_five_lines_answer_what_the_readme_says(service: str, tmp_path: Path
             assert fragment in answer, (fragment, said)
 
     # Whoever pastes them again logs another session, and that works, too.
-    again = pasted(script.replace("localhost:8000", service), tmp_path / "there")
+    again = pasted(script, tmp_path / "there")
     assert '"status":"created"' in again
 
-    told = (tmp_path / "output").read_text()
-    written = json.loads((tmp_path / "demo.json").read_text())
-    assert written["base_url"] == f"http://{service}"
+    told = (demo.var / "output").read_text()
+    written = json.loads((demo.var / "demo.json").read_text())
+    assert written["base_url"] == demo.origin
     assert all(account["email"] in told for account in written["accounts"])
 
 

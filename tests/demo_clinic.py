@@ -4,21 +4,23 @@ Only its sweeps come oftener, so that nobody waits a minute for a file."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import socket
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 READY_WITHIN_S = 300
 
 
@@ -74,19 +76,39 @@ class DemoClinic:
 def running(var: Path) -> Iterator[DemoClinic]:
     """Start it there, and end all of it."""
     port = _free_port()
-    own = {"DEBUG": "1", "DEMO": "1", "VAR_DIR": str(var), "PORT": str(port),
-           "SWEEP_EVERY_S": "2"}  # fmt: skip
+    own = {"VAR_DIR": str(var), "PORT": str(port), "SWEEP_EVERY_S": "2"}
     bare = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    service = subprocess.Popen(
-        [sys.executable, "manage.py", "dev"], cwd=ROOT, env=bare | own, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    with (var / "output").open("w") as output:
+        service = subprocess.Popen(
+            ["./run", "demo"], cwd=ROOT, env=bare | own, start_new_session=True,
+            stdout=output, stderr=subprocess.STDOUT,
+        )  # fmt: skip
     try:
-        _wait(service, port)
+        _wait(service, port, var / "output")
         yield DemoClinic(var, f"http://localhost:{port}")
     finally:
         service.terminate()
         service.wait(30)
+
+
+def made(factory: pytest.TempPathFactory) -> Path:
+    """A folder of one's own with the demo in it, as `keep` kept it.
+
+    It is made from nothing by one process of pytest; whoever comes later gets a copy.
+    """
+    var, of_all = factory.mktemp("demo"), factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        of_all = of_all.parent
+    whole = of_all / "made-demo"
+    with (of_all / "made-demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists():
+            with running(var) as demo:
+                demo.keep()
+            shutil.copytree(var, whole)
+        else:
+            shutil.copytree(whole, var, dirs_exist_ok=True)
+    return var
 
 
 def _free_port() -> int:
@@ -95,15 +117,15 @@ def _free_port() -> int:
         return port
 
 
-def _wait(service: subprocess.Popen[bytes], port: int) -> None:
+def _wait(service: subprocess.Popen[bytes], port: int, output: Path) -> None:
     deadline = time.monotonic() + READY_WITHIN_S
     while time.monotonic() < deadline:
         if service.poll() is not None:
-            raise SystemExit("The demo did not start; ./run demo says why.")
+            raise AssertionError(f"The demo did not start: {output.read_text()}")
         try:
             if requests.get(f"http://127.0.0.1:{port}/readyz", timeout=2).ok:
                 return
         except (requests.ConnectionError, requests.Timeout):
             pass
         time.sleep(0.2)
-    raise SystemExit(f"The demo is not ready after {READY_WITHIN_S} s.")
+    raise AssertionError(f"Not ready after {READY_WITHIN_S} s: {output.read_text()}")
