@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.test import Client
 
+from tests.console.looking import CHROMIUM, chromium
 from tests.demo_clinic import DemoClinic, made, running
 from tests.service.cast import Somebody
 from tests.service.conftest import (
@@ -35,8 +35,6 @@ __all__ = [
     "no_rates_remembered", "nobody", "now", "olga", "plan_of_ben", "thigh",
 ]  # fmt: skip
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
 
 def browses(person: Somebody) -> Client:
     """The browser of somebody who is signed in. It needs no CSRF token: `test_forms.py` does."""
@@ -55,15 +53,9 @@ def browser() -> Iterator[Any]:
     """
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: the screens are not looked at")
-    from playwright.sync_api import sync_playwright
-
-    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+    with pytest.MonkeyPatch.context() as patch, chromium() as browser:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        yield chromium
-        chromium.close()
+        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import sync_playwright
 
+# The shell draws no windows of its own, which is most of what a short look at a page costs.
+CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser")
+CHROMIUM = next((path for name in CHROMIUMS if (path := shutil.which(name))), None)
 GRAVE = ("serious", "critical")
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """The system's Chromium."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        browser.close()
 
 
 OTHER_THEMES: tuple[dict[str, Any], ...] = (
@@ -55,12 +73,21 @@ def no_sideways_scroll(page: Any, width: int) -> None:
 
 
 def tab_to(page: Any, wanted: Any) -> None:
-    """By the Tab key alone, to this or to the first thing of this selector."""
+    """By the Tab key alone, to this or to the first thing of this selector.
+
+    It is looked for once, since to find by role takes longer than the key; and again where the page
+    put another one in its place.
+    """
     target = page.locator(wanted).first if isinstance(wanted, str) else wanted
-    element = target.element_handle()  # found once: to find by role takes longer than the key
+    element = target.element_handle()
     for _ in range(150):
-        if element.evaluate("one => one === document.activeElement"):
+        is_there, is_gone = element.evaluate(
+            "one => [one === document.activeElement, !one.isConnected]"
+        )
+        if is_there:
             return
+        if is_gone:
+            element = target.element_handle()
         page.keyboard.press("Tab")
     raise AssertionError(f"no way by Tab to {wanted}")
 

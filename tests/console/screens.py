@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import io
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urljoin
 
+from tests.console.looking import chromium
 from tests.demo_clinic import ROOT, DemoClinic, running
 
 BOTH, TREATING, ADMINS = ("ana", "cleo"), ("ana",), ("cleo",)
@@ -138,15 +138,9 @@ def main() -> None:
 
 
 def _shoot(shots: list[Shot], looks: tuple[Look, ...], demo: DemoClinic, to: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"),
-            args=["--no-sandbox", "--disable-dev-shm-usage"],
-        )
+    with chromium() as browser:
         for scheme, width, height in looks:
-            context = chromium.new_context(
+            context = browser.new_context(
                 viewport={"width": width, "height": height}, color_scheme=scheme,
                 reduced_motion="reduce",
             )  # fmt: skip
@@ -166,7 +160,6 @@ def _shoot(shots: list[Shot], looks: tuple[Look, ...], demo: DemoClinic, to: Pat
                 if shot.name == "design" and (scheme, width) == ("light", WIDE[0]):
                     _in_grey(page, to)
             context.close()
-        chromium.close()
 
 
 def _follow(page: Any, link: str) -> None:

@@ -141,9 +141,12 @@ def test_assigning(opens: Any, demo: DemoClinic, by: str) -> None:
     hand.press("button", "Add")
 
     page.get_by_text("Added: Right hamstring, again").wait_for()
-    hand.tick(page.get_by_label(GRADE_1).first)
+    protocol = page.get_by_label(GRADE_1).first
+    wanted = protocol.get_attribute("value")
+    hand.tick(protocol)
     if hand.has_mouse:
         page.get_by_role("button", name="Continue").click()
+    page.wait_for_url(f"**protocol_id={wanted}**")  # by arrows one passes others, shown as well
     page.locator("#preview").wait_for()
     hand.press("link", "Answer what is missing")
     page.wait_for_url("**/screening**")
